@@ -1,0 +1,192 @@
+//! Who a file or a message is for: `user@host`, `user@host:port`, `user@[::1]:port`, or a local `user`.
+//!
+//! What it does *not* do: look names up. Whether a user exists is the server's business, and whether a host does is the
+//! resolver's. Aliases are `aliases`'.
+
+use std::fmt;
+use std::net::Ipv6Addr;
+
+use super::exit::Failure;
+use crate::display::{hidden, shown};
+
+/// Longest user name that a `USER` line carries, in bytes.
+const USER_MAX: usize = 63;
+
+/// A recipient, parsed.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Recipient {
+    /// As the server sees it: 1 to 63 bytes, no blank and no control character.
+    pub(crate) user: String,
+    /// Where; the local daemon when absent.
+    pub(crate) host: Option<Host>,
+}
+
+/// A host, with the port if one was given.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Host {
+    /// A name or an address, without brackets.
+    pub(crate) name: String,
+    /// `1 <= port`.
+    pub(crate) port: Option<u16>,
+}
+
+impl Recipient {
+    /// Reads one recipient.
+    pub(crate) fn parse(text: &str) -> Result<Recipient, Failure> {
+        let (user, host) = match text.rsplit_once('@') {
+            Some((user, host)) => (user, Some(Host::parse(host, text)?)),
+            None => (text, None),
+        };
+        let bad = |what: String| {
+            Failure::usage(format!("recipient {}: {what}", quoted(text)))
+                .hint("write user@host, user@host:port, user@[::1]:port, or the name of a local user")
+        };
+        if user.is_empty() {
+            return Err(bad("there is no user name".to_owned()));
+        }
+        if user.len() > USER_MAX {
+            return Err(bad(format!(
+                "the user name has {} bytes, at most {USER_MAX} can be sent",
+                user.len()
+            )));
+        }
+        if let Some(c) = user.chars().find(|&c| c.is_whitespace() || hidden(c)) {
+            return Err(bad(format!("the user name has {c:?} in it")));
+        }
+        Ok(Recipient {
+            user: user.to_owned(),
+            host,
+        })
+    }
+}
+
+impl Host {
+    /// Reads `host`, `host:port`, `[v6]` or `[v6]:port`; `whole` is what an error quotes.
+    pub(crate) fn parse(text: &str, whole: &str) -> Result<Host, Failure> {
+        let bad = |what: String| Failure::usage(format!("{}: {what}", quoted(whole)));
+        let (name, port) = if let Some(rest) = text.strip_prefix('[') {
+            let (v6, after) = rest
+                .split_once(']')
+                .ok_or_else(|| bad("the bracket is not closed".to_owned()))?;
+            let address = v6.split('%').next().unwrap_or(v6);
+            if address.parse::<Ipv6Addr>().is_err() {
+                return Err(bad(format!("{} is not an IPv6 address", quoted(v6))));
+            }
+            let port = match after.strip_prefix(':') {
+                Some(port) => Some(port),
+                None if after.is_empty() => None,
+                None => return Err(bad(format!("{} after the bracket is not a port", quoted(after)))),
+            };
+            (v6, port)
+        } else if text.parse::<Ipv6Addr>().is_ok() || text.matches(':').count() > 1 {
+            return Err(bad("more than one colon in the host".to_owned())
+                .hint("an IPv6 address is written in brackets: user@[::1]"));
+        } else {
+            match text.split_once(':') {
+                Some((name, port)) => (name, Some(port)),
+                None => (text, None),
+            }
+        };
+        if name.is_empty() {
+            return Err(bad("there is no host name".to_owned()));
+        }
+        if let Some(c) = name.chars().find(|&c| c.is_whitespace() || hidden(c) || c == '/') {
+            return Err(bad(format!("the host name has {c:?} in it")));
+        }
+        let port = match port {
+            None => None,
+            Some(digits) => match digits.parse::<u16>() {
+                Ok(port) if port > 0 && digits.bytes().all(|b| b.is_ascii_digit()) => Some(port),
+                _ => return Err(bad(format!("{} is not a port from 1 to 65535", quoted(digits)))),
+            },
+        };
+        Ok(Host {
+            name: name.to_owned(),
+            port,
+        })
+    }
+}
+
+impl fmt::Display for Recipient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.user)?;
+        match &self.host {
+            Some(host) => write!(f, "@{host}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.name.contains(':') {
+            write!(f, "[{}]", self.name)?;
+        } else {
+            f.write_str(&self.name)?;
+        }
+        match self.port {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// An argument as an error quotes it.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("\"{}\"", shown(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::exit::Exit;
+
+    #[test]
+    fn every_documented_form_is_read_and_written_back() {
+        for (text, user, host) in [
+            ("alice", "alice", None),
+            ("alice@beta.example", "alice", Some(("beta.example", None))),
+            ("MAINT@BETA", "MAINT", Some(("BETA", None))),
+            ("alice@127.0.0.1:6608", "alice", Some(("127.0.0.1", Some(6608)))),
+            ("alice@[::1]", "alice", Some(("::1", None))),
+            (
+                "alice@[fe80::1%eth0]:608",
+                "alice",
+                Some(("fe80::1%eth0", Some(608))),
+            ),
+        ] {
+            let to = Recipient::parse(text).unwrap();
+            assert_eq!(to.user, user);
+            assert_eq!(to.host.as_ref().map(|h| (h.name.as_str(), h.port)), host);
+            assert_eq!(to.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_recipient_is_a_usage_error_that_quotes_it() {
+        let long = format!("{}@host", "u".repeat(64));
+        for text in [
+            "",
+            "@host",
+            "alice@",
+            "al ice@host",
+            "al\u{7}ice@host",
+            "a\r\nEOF@host",
+            "alice@host:0",
+            "alice@host:",
+            "alice@host:66000",
+            "alice@host:+1",
+            "alice@::1",
+            "alice@[::1",
+            "alice@[::1]x",
+            "alice@[host]",
+            "alice@ho st",
+            "alice@:608",
+            &long,
+        ] {
+            let failure = Recipient::parse(text).unwrap_err();
+            assert_eq!(failure.exit, Exit::Usage, "{text:?}");
+            assert!(!failure.to_string().contains(['\r', '\u{7}']), "{failure}");
+        }
+    }
+}

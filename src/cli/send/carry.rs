@@ -1,0 +1,275 @@
+//! Parcels over connections: one connection a host for as long as it lasts, a whole-file retry when it may help.
+//!
+//! A retry carries the same transfer id, so that a file whose acknowledgement was lost is answered and not stored twice.
+//! What it does *not* do: read files (`input`), or speak the protocol (`client`).
+
+use std::collections::HashMap;
+use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use tokio::task::JoinHandle;
+
+use crate::cli::console::Console;
+use crate::cli::exit::{Exit, Failure, reason};
+use crate::client::{Body, ClientError, Connection, Endpoint, Notice, Options, Parcel, Receipt};
+use crate::display::shown;
+
+/// The first pause before a retry; each further one is twice as long.
+const PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// How much is shown, how long is waited.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner {
+    /// For each step of the conversation.
+    pub(crate) timeout: Duration,
+    /// Further attempts at a file after a failure that may pass.
+    pub(crate) retries: u32,
+    /// The conversation on standard error.
+    pub(crate) verbose: bool,
+    /// A progress bar, if somebody watches.
+    pub(crate) progress: bool,
+}
+
+/// A parcel that is about to go.
+pub(crate) struct Outgoing {
+    /// Its head.
+    pub(crate) parcel: Parcel,
+    /// Its bytes.
+    pub(crate) body: Body,
+    /// Reads and converts; ends with what the user should know, or with why the bytes ended early.
+    pub(crate) reader: Reader,
+    /// For the progress bar.
+    pub(crate) label: String,
+}
+
+/// What reads the bytes of a parcel, on a thread of its own.
+pub(crate) type Reader = JoinHandle<Result<Vec<String>, Failure>>;
+
+/// Why a parcel did not arrive.
+pub(crate) struct NotSent {
+    /// What to say and to end with.
+    pub(crate) failure: Failure,
+    /// The server's code and text, when it was a server that refused.
+    pub(crate) reply: Option<(u16, String)>,
+}
+
+impl From<Failure> for NotSent {
+    fn from(failure: Failure) -> NotSent {
+        NotSent { failure, reply: None }
+    }
+}
+
+/// The connections of one run.
+pub(crate) struct Carrier {
+    console: Console,
+    manner: Manner,
+    open: Option<(Endpoint, Connection)>,
+    /// Hosts that did not answer: not asked again for the next file.
+    silent: HashMap<Endpoint, Failure>,
+}
+
+impl Carrier {
+    /// A carrier without a connection.
+    pub(crate) fn new(console: Console, manner: Manner) -> Carrier {
+        Carrier {
+            console,
+            manner,
+            open: None,
+            silent: HashMap::new(),
+        }
+    }
+
+    /// Sends one parcel; `prepare` is called once for each attempt and says `None` when there is no other.
+    pub(crate) async fn carry(
+        &mut self,
+        to: &Endpoint,
+        mut prepare: impl FnMut() -> Result<Option<Outgoing>, Failure>,
+    ) -> Result<Receipt, NotSent> {
+        if let Some(failure) = self.silent.get(to) {
+            return Err(failure.clone().into());
+        }
+        let mut pause = PAUSE;
+        let mut left = self.manner.retries;
+        let mut last: Option<NotSent> = None;
+        loop {
+            let Some(outgoing) = prepare()? else {
+                return Err(last.unwrap_or_else(|| Failure::new(Exit::NoInput, "nothing to send").into()));
+            };
+            let (not_sent, met) = match self.attempt(to, outgoing).await {
+                Ok(receipt) => return Ok(receipt),
+                Err(failed) => failed,
+            };
+            let passing = matches!(not_sent.failure.exit, Exit::Temporary | Exit::Unreachable);
+            if !passing || left == 0 {
+                if !met {
+                    self.silent.insert(to.clone(), not_sent.failure.clone());
+                }
+                return Err(not_sent);
+            }
+            self.console.note(&format!(
+                "{}; trying again in {} s",
+                not_sent.failure.text,
+                pause.as_secs_f32()
+            ));
+            last = Some(not_sent);
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+            left -= 1;
+        }
+    }
+
+    /// One attempt. On failure also says whether the server was met at all.
+    async fn attempt(&mut self, to: &Endpoint, outgoing: Outgoing) -> Result<Receipt, (NotSent, bool)> {
+        let show = Show::new(self.console, self.manner, &outgoing);
+        let mut watch = |notice: Notice| show.notice(notice);
+        let mut connection = match self.open.take() {
+            Some((endpoint, connection)) if endpoint == *to && connection.usable() => connection,
+            other => {
+                if let Some((_, old)) = other {
+                    old.quit(&mut watch).await;
+                }
+                let options = Options {
+                    timeout: self.manner.timeout,
+                };
+                Connection::open(to, &options, &mut watch)
+                    .await
+                    .map_err(|e| (explained(&e), false))?
+            }
+        };
+        let sent = connection
+            .deliver(outgoing.parcel, outgoing.body, &mut watch)
+            .await;
+        if connection.usable() {
+            self.open = Some((to.clone(), connection));
+        }
+        show.end();
+        // The reader ends when nobody takes its bytes. Why they ended early it knows best.
+        let unreadable = match outgoing.reader.await {
+            Ok(Ok(notes)) => {
+                notes.iter().for_each(|note| self.console.note(&shown(note)));
+                None
+            }
+            Ok(Err(failure)) => Some(failure),
+            Err(broken) => Some(Failure::new(Exit::Io, format!("reading broke off: {broken}"))),
+        };
+        sent.map_err(|error| match (error, unreadable) {
+            (ClientError::Body(_), Some(failure)) => (failure.into(), true),
+            (error, _) => (explained(&error), true),
+        })
+    }
+
+    /// Says good-bye.
+    pub(crate) async fn end(mut self) {
+        if let Some((_, connection)) = self.open.take() {
+            let console = self.console;
+            let verbose = self.manner.verbose;
+            connection
+                .quit(&mut |notice| conversation(console, verbose, &notice))
+                .await;
+        }
+    }
+}
+
+/// A failure of the client in the words and with the advice of a program.
+pub(crate) fn explained(error: &ClientError) -> NotSent {
+    let exit = Exit::from(error);
+    let reply = match error {
+        ClientError::Refused { code, text, .. } => Some((*code, text.clone())),
+        _ => None,
+    };
+    let code = reply.as_ref().map(|(code, _)| *code);
+    if let ClientError::Local(error) = error {
+        return Failure::from(error).into();
+    }
+    let mut text = error.to_string();
+    if let ClientError::Unreachable { source, .. } = error {
+        text = format!("{text}: {}", reason(source));
+    }
+    let failure = Failure::new(exit, shown(&text));
+    let failure = match exit {
+        Exit::NoUser => failure.hint("check the user name; -v shows the conversation"),
+        Exit::NoHost => failure.hint("check the host name"),
+        Exit::Unreachable => {
+            failure.hint("is a UFT server running there, and which port is it on (608 without --port)?")
+        }
+        Exit::CannotCreate => {
+            failure.hint("there is no room for the file there; try again later or send less")
+        }
+        Exit::Temporary => match code {
+            Some(545 | 557) => failure.hint("nobody is there to read it; send a file instead"),
+            _ => failure.hint("try again later"),
+        },
+        Exit::Usage if matches!(code, Some(416 | 433)) => {
+            failure.hint("servers know TIME, CPLEVEL, LOGMSG, FILES, INDICATE, NAMES, USERS, USER name")
+        }
+        _ => failure,
+    };
+    NotSent { failure, reply }
+}
+
+/// What is seen of one attempt.
+struct Show {
+    console: Console,
+    verbose: bool,
+    bar: Option<ProgressBar>,
+}
+
+impl Show {
+    fn new(console: Console, manner: Manner, outgoing: &Outgoing) -> Show {
+        let wanted = manner.progress && !manner.verbose && io::stderr().is_terminal();
+        let bar = wanted.then(|| bar(outgoing.parcel.size, &outgoing.label));
+        Show {
+            console,
+            verbose: manner.verbose,
+            bar,
+        }
+    }
+
+    fn notice(&self, notice: Notice) {
+        match (&self.bar, &notice) {
+            (Some(bar), Notice::Progress { sent }) => bar.set_position(*sent),
+            (Some(bar), _) => bar.suspend(|| conversation(self.console, self.verbose, &notice)),
+            (None, _) => conversation(self.console, self.verbose, &notice),
+        }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// The conversation as `-v` shows it, and warnings always.
+pub(crate) fn conversation(console: Console, verbose: bool, notice: &Notice) {
+    let line = match notice {
+        Notice::Said(line) if verbose => format!("> {}", shown(line)),
+        Notice::Heard(line) if verbose => format!("< {}", shown(line)),
+        Notice::Warning(text) => return console.note(&shown(text)),
+        Notice::Said(_) | Notice::Heard(_) | Notice::Progress { .. } => return,
+    };
+    // As for every message: nobody is left to be told when standard error is gone.
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+fn bar(size: Option<u64>, label: &str) -> ProgressBar {
+    let target = ProgressDrawTarget::stderr();
+    let (bar, template) = match size {
+        Some(size) => (
+            ProgressBar::with_draw_target(Some(size), target),
+            "{msg} {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+        ),
+        None => (
+            ProgressBar::with_draw_target(None, target),
+            "{msg} {spinner} {bytes} {bytes_per_sec}",
+        ),
+    };
+    // No colour in the template, so none with NO_COLOR either.
+    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    bar.set_style(style);
+    bar.set_message(shown(label));
+    bar
+}

@@ -1,0 +1,363 @@
+//! NETDATA made of a local file: what the command line says of it, and the bytes of the transmission.
+//!
+//! A text is read twice: once to find its longest line and whatever does not fit, before a connection is made, and once
+//! to send it. Neither pass holds more than one piece of it.
+//! What it does *not* do: write segments (`canon::netdata`), or open files (`input`).
+
+use std::io::Read;
+
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+
+use super::input::{PIECE, Pieces, fill, misfit, unreadable};
+use crate::canon::netdata::{
+    FileSpec, Format, Name, OctetRecords, Party, Plan, Stamp, Style, TextRecords, WriteError, Writer,
+};
+use crate::canon::{Page, Policy};
+use crate::cli::address::quoted;
+use crate::cli::exit::{Exit, Failure};
+
+/// The longest record that every reader takes.
+const RECORD_MAX: u32 = 65_535;
+/// The longest variable record of z/OS.
+const VARIABLE: u32 = 32_756;
+/// A card.
+const CARD: u32 = 80;
+/// Letters of a user and a node.
+const PART: usize = 8;
+
+/// How a file becomes NETDATA.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "How NETDATA is made (-t N without --raw)")]
+pub(crate) struct NetdataArgs {
+    /// The octets of the file in records, instead of a record for each line of a text
+    #[arg(long)]
+    pub(crate) binary: bool,
+    /// Fixed or variable records [default: V for text, F with --binary]
+    #[arg(long, value_name = "F|V", value_enum, ignore_case = true)]
+    pub(crate) recfm: Option<RecordForm>,
+    /// Bytes of a record, or of the longest [default: F: 80; V: the longest line, 32756 with --binary]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(RECORD_MAX)))]
+    pub(crate) lrecl: Option<u32>,
+    /// As CMS or as TSO names files [default: cms for name.type with up to 8 letters each, else tso]
+    #[arg(long, value_enum, ignore_case = true)]
+    pub(crate) style: Option<Naming>,
+    /// A message that goes before the file
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub(crate) note: Option<String>,
+}
+
+/// The values of `--recfm`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RecordForm {
+    /// All of one length: lines are filled up with blanks, the last piece of octets stays short
+    #[value(name = "F")]
+    Fixed,
+    /// Each as long as its line
+    #[value(name = "V")]
+    Variable,
+}
+
+/// The values of `--style`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Naming {
+    /// SENDFILE: file name and file type
+    Cms,
+    /// TRANSMIT: a data set name
+    Tso,
+}
+
+/// The same, checked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    binary: bool,
+    form: RecordForm,
+    length: Option<u32>,
+    naming: Option<Naming>,
+    page: Page,
+    policy: Policy,
+}
+
+impl NetdataArgs {
+    /// The first of these options that was given.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let given = [
+            (self.binary, "--binary"),
+            (self.recfm.is_some(), "--recfm"),
+            (self.lrecl.is_some(), "--lrecl"),
+            (self.style.is_some(), "--style"),
+            (self.note.is_some(), "--note"),
+        ];
+        given.into_iter().find(|(given, _)| *given).map(|(_, name)| name)
+    }
+
+    /// What they say together.
+    pub(crate) fn shape(&self, page: Option<Page>, policy: Policy) -> Shape {
+        let usual = match self.binary {
+            true => RecordForm::Fixed,
+            false => RecordForm::Variable,
+        };
+        Shape {
+            binary: self.binary,
+            form: self.recfm.unwrap_or(usual),
+            length: self.lrecl,
+            naming: self.style,
+            page: page.unwrap_or_default(),
+            policy,
+        }
+    }
+}
+
+impl Shape {
+    /// The format of the records of a file, which is read to its end if need be.
+    pub(crate) fn format(&self, reader: impl Read, label: &str) -> Result<Format, Failure> {
+        match (self.binary, self.form) {
+            (true, RecordForm::Fixed) => Ok(Format::fixed_octets(self.length.unwrap_or(CARD))),
+            (true, RecordForm::Variable) => Ok(Format::variable(self.length.unwrap_or(VARIABLE))),
+            (false, RecordForm::Fixed) => {
+                let length = self.length.unwrap_or(CARD);
+                self.longest(reader, length, label)?;
+                Ok(Format::fixed_text(length))
+            }
+            (false, RecordForm::Variable) => {
+                let longest = self.longest(reader, self.length.unwrap_or(RECORD_MAX), label)?;
+                Ok(Format::variable(self.length.unwrap_or(longest)))
+            }
+        }
+    }
+
+    /// The longest record of a text, none longer than `limit`.
+    fn longest(&self, mut reader: impl Read, limit: u32, label: &str) -> Result<u32, Failure> {
+        let mut longest = 1;
+        let mut sink = |record: &[u8]| {
+            longest = longest.max(record.len());
+            Ok(())
+        };
+        let mut records = self.records(limit);
+        let mut buffer = vec![0; PIECE];
+        loop {
+            let count = fill(&mut reader, &mut buffer).map_err(|e| unreadable(label, &e))?;
+            let piece = buffer.get(..count).unwrap_or_default();
+            records.each(piece, &mut sink).map_err(refused)?;
+            if count < PIECE {
+                break;
+            }
+        }
+        records.end(&mut sink).map_err(refused)?;
+        Ok(u32::try_from(longest).unwrap_or(RECORD_MAX))
+    }
+
+    fn records(&self, limit: u32) -> TextRecords {
+        TextRecords::new(self.page, self.policy, limit as usize)
+    }
+
+    fn name(&self, file: &str) -> Result<Name, Failure> {
+        match self.naming {
+            None => Ok(Name::of_file(file)),
+            Some(Naming::Tso) => Ok(Name::dataset_of_file(file)),
+            Some(Naming::Cms) => Some(Name::of_file(file))
+                .filter(|name| name.style() == Style::Cms)
+                .ok_or_else(|| {
+                    Failure::usage(format!("{} is not a file name of CMS", quoted(file)))
+                        .hint("give it one, as in --name notes.text, or send it with --style tso")
+                }),
+        }
+    }
+}
+
+/// One transmission of one file: the same bytes for every attempt at it.
+#[derive(Clone, Debug)]
+pub(crate) struct Transmission {
+    plan: Plan,
+    note: Option<String>,
+    shape: Shape,
+}
+
+/// What a transmission says of its file and of those between whom it goes.
+pub(crate) struct Label<'a> {
+    /// User and node of the sender.
+    pub(crate) from: (&'a str, &'a str),
+    /// User and node of the recipient.
+    pub(crate) to: (&'a str, &'a str),
+    /// The name of the file.
+    pub(crate) name: &'a str,
+    /// Its length.
+    pub(crate) size: Option<u64>,
+    /// When it was changed.
+    pub(crate) changed: Option<Timestamp>,
+    /// A message before it.
+    pub(crate) note: Option<&'a str>,
+}
+
+impl Transmission {
+    /// A transmission that begins now.
+    pub(crate) fn new(shape: Shape, format: Format, label: &Label<'_>) -> Result<Transmission, Failure> {
+        let name = shape.name(label.name)?;
+        let (from, to) = (party(label.from)?, party(label.to)?);
+        let mut plan = Plan::new(from, to, Stamp::of(Timestamp::now()), name.style());
+        if let Some(note) = label.note {
+            let longest = shape
+                .longest(note.as_bytes(), RECORD_MAX, "--note")
+                .map_err(|mut failure| {
+                    failure.text = format!("--note: {}", failure.text);
+                    failure
+                })?;
+            plan.files.push(FileSpec::new(None, Format::variable(longest)));
+        }
+        let mut file = FileSpec::new(Some(name), format);
+        file.size = label.size;
+        file.changed = label.changed.map(Stamp::of);
+        plan.files.push(file);
+        Ok(Transmission {
+            plan,
+            note: label.note.map(str::to_owned),
+            shape,
+        })
+    }
+
+    /// Reads the file to its end and gives its transmission away; then what the user should know.
+    pub(crate) fn pump(
+        &self,
+        mut reader: impl Read,
+        label: &str,
+        out: &mut Pieces,
+    ) -> Result<Vec<String>, Failure> {
+        let mut wire = Vec::new();
+        let mut writer = Writer::new(&self.plan).map_err(|e| refused(e.into()))?;
+        if let Some(note) = &self.note {
+            writer.start(&mut wire).map_err(refused)?;
+            let mut records = self.shape.records(RECORD_MAX);
+            records
+                .feed(note.as_bytes(), &mut writer, &mut wire)
+                .map_err(refused)?;
+            records.finish(&mut writer, &mut wire).map_err(refused)?;
+        }
+        writer.start(&mut wire).map_err(refused)?;
+        let mut records = Records::new(&self.shape);
+        let mut buffer = vec![0; PIECE];
+        loop {
+            let count = fill(&mut reader, &mut buffer).map_err(|e| unreadable(label, &e))?;
+            let piece = buffer.get(..count).unwrap_or_default();
+            records.feed(piece, &mut writer, &mut wire).map_err(refused)?;
+            if count < PIECE {
+                break;
+            }
+            if !out.give(std::mem::take(&mut wire).into()) {
+                return Ok(Vec::new());
+            }
+        }
+        let notes = records.finish(&mut writer, &mut wire).map_err(refused)?;
+        writer.finish(&mut wire).map_err(refused)?;
+        // Nobody takes it any more: the transfer has ended, and says itself why.
+        let _ = out.give(wire.into());
+        Ok(notes.into_iter().map(|note| format!("{label}: {note}")).collect())
+    }
+}
+
+/// What makes the records of the file.
+enum Records {
+    Text(Box<TextRecords>),
+    Octets(OctetRecords),
+}
+
+impl Records {
+    fn new(shape: &Shape) -> Records {
+        match shape.binary {
+            true => Records::Octets(OctetRecords::new()),
+            false => Records::Text(Box::new(shape.records(RECORD_MAX))),
+        }
+    }
+
+    fn feed(&mut self, piece: &[u8], writer: &mut Writer, wire: &mut Vec<u8>) -> Result<(), WriteError> {
+        match self {
+            Records::Text(records) => records.feed(piece, writer, wire),
+            Records::Octets(records) => records.feed(piece, writer, wire),
+        }
+    }
+
+    fn finish(self, writer: &mut Writer, wire: &mut Vec<u8>) -> Result<Vec<String>, WriteError> {
+        match self {
+            Records::Text(records) => Ok(records.finish(writer, wire)?.notes),
+            Records::Octets(records) => records.finish(writer, wire).map(|()| Vec::new()),
+        }
+    }
+}
+
+fn refused(error: WriteError) -> Failure {
+    match error {
+        WriteError::Misfit(e) => misfit(&e, "try a larger --lrecl, or send it with --binary or -t I"),
+        e => Failure::new(Exit::DataError, e.to_string()),
+    }
+}
+
+/// User and node in the letters that a transmission has for them.
+fn party((user, node): (&str, &str)) -> Result<Party, Failure> {
+    let user: String = user.chars().map(upper).take(PART).collect();
+    // The first label of a host name is the node, as sites name them; of an address there are only its digits.
+    let node: String = match node.parse::<std::net::IpAddr>() {
+        Ok(_) => node
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .map(upper)
+            .collect(),
+        Err(_) => node
+            .split('.')
+            .next()
+            .unwrap_or_default()
+            .chars()
+            .map(upper)
+            .collect(),
+    };
+    let node: String = node.chars().take(PART).collect();
+    let or_unknown = |name: String| match name.is_empty() {
+        true => "UNKNOWN".to_owned(),
+        false => name,
+    };
+    Party::new(&or_unknown(user), &or_unknown(node)).map_err(|e| Failure::usage(e.to_string()))
+}
+
+fn upper(c: char) -> char {
+    match c.to_ascii_uppercase() {
+        c if c.is_ascii_uppercase() || c.is_ascii_digit() || "$#@-_".contains(c) => c,
+        _ => '_',
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parties_are_folded_to_eight_capital_letters() {
+        for (user, node, want) in [
+            ("alice", "beta.example", "ALICE@BETA"),
+            ("postmaster", "a-very-long-host", "POSTMAST@A-VERY-L"),
+            ("jürgen.x", "127.0.0.1", "J_RGEN_X@127001"),
+            ("", "2001:db8::1", "UNKNOWN@2001DB81"),
+        ] {
+            assert_eq!(party((user, node)).unwrap().to_string(), want);
+        }
+    }
+
+    #[test]
+    fn the_longest_line_is_found_and_what_does_not_fit_is_named() {
+        let shape = NetdataArgs::default().shape(None, Policy::Refuse);
+        let longest = |text: &str| shape.format(text.as_bytes(), "x").map(Format::length);
+        assert_eq!(longest("a\nlonger\n\n"), Ok(6));
+        assert_eq!(longest(""), Ok(1));
+        let failure = longest("a\nb\u{4e2d}\n").unwrap_err();
+        assert!(
+            failure.exit == Exit::DataError && failure.text.starts_with("line 2, column 2"),
+            "{failure:?}"
+        );
+        let cards = NetdataArgs {
+            recfm: Some(RecordForm::Fixed),
+            ..NetdataArgs::default()
+        };
+        let failure = cards
+            .shape(None, Policy::Refuse)
+            .format("x".repeat(81).as_bytes(), "x")
+            .unwrap_err();
+        assert!(failure.text.contains("longer than 80"), "{failure:?}");
+    }
+}

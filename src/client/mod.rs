@@ -1,0 +1,197 @@
+//! Drives a [`Dialogue`](crate::proto::Dialogue) over a socket: how `sendfile` and `uft` talk to a server.
+//!
+//! The dialogue decides what is said; this file connects, moves bytes both ways at once (a server that answers while
+//! we still send must never block us both), keeps time, and digests what is sent. What it does not do: read files,
+//! choose types, try again.
+//!
+//! | file | for |
+//! |---|---|
+//! | `connection` | one connection: errands, deadlines, last words |
+//! | `dial` | how a connection is made |
+//! | `feed` | the bytes of the file at hand |
+
+mod connection;
+mod dial;
+mod feed;
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use uft_spool::{SpoolId, TypeSpec};
+
+pub use self::connection::Connection;
+use crate::local::Why;
+use crate::local::client::AskError;
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// A host and port.
+    Tcp {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+    /// The daemon of this host, which knows who we are.
+    Local(PathBuf),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Endpoint::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            Endpoint::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Endpoint::Local(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+/// How patient to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Longest wait for the server at any one step.
+    pub timeout: Duration,
+}
+
+/// A file to deliver: everything but its bytes.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    /// Recipient's name there.
+    pub to: String,
+    /// Sender's login name.
+    pub from: String,
+    /// Size in bytes, if known: an estimate.
+    pub size: Option<u64>,
+    /// What the bytes are; they are in that wire form already.
+    pub spec: TypeSpec,
+    /// File name.
+    pub name: Option<String>,
+    /// Attributes: key and value.
+    pub attributes: Vec<(String, String)>,
+    /// The second fork.
+    pub aux: Option<Bytes>,
+    /// Transfer id, so that a repeat is not stored twice.
+    pub xid: Option<String>,
+}
+
+/// The wire form of a file, in slices of at most 1 MiB; the channel's end is the file's end.
+pub type Body = mpsc::Receiver<Result<Bytes, BodyError>>;
+
+/// The file could not be read, or does not fit its type.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct BodyError {
+    /// What went wrong.
+    pub message: String,
+    /// The content does not fit, rather than: it cannot be read.
+    pub misfit: bool,
+}
+
+/// What happens on the way, for progress bars and `-v`.
+#[derive(Clone, Debug)]
+pub enum Notice {
+    /// A line that was sent, or the length of a burst.
+    Said(String),
+    /// A line that was received.
+    Heard(String),
+    /// Bytes of this file sent so far.
+    Progress {
+        /// Bytes of the wire form.
+        sent: u64,
+    },
+    /// Something the user should know.
+    Warning(String),
+}
+
+/// Who is told of notices.
+pub type Watch<'a> = &'a mut (dyn FnMut(Notice) + Send);
+
+/// A delivery that was acknowledged.
+#[derive(Clone, Debug)]
+pub struct Receipt {
+    /// Reply code to `EOF`.
+    pub code: u16,
+    /// Text of that reply.
+    pub text: String,
+    /// The item's number in the recipient's inbox, when the server told.
+    pub id: Option<SpoolId>,
+    /// Bytes of the wire form.
+    pub bytes: u64,
+    /// `blake3:<hex>` of the wire form.
+    pub digest: String,
+}
+
+/// Why something was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The host name means nothing.
+    #[error("host {host}: not found")]
+    Resolve {
+        /// The name.
+        host: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// Nobody answers there.
+    #[error("{endpoint}: cannot connect")]
+    Unreachable {
+        /// Where.
+        endpoint: Endpoint,
+        /// Why.
+        source: io::Error,
+    },
+    /// The server said no.
+    #[error("{step}: {code} {text}")]
+    Refused {
+        /// The command that was refused.
+        step: String,
+        /// Its reply code; 0 when it was refused on this side.
+        code: u16,
+        /// The reply's text.
+        text: String,
+    },
+    /// The other end does not speak UFT.
+    #[error("{endpoint}: not a UFT server: {text}")]
+    Protocol {
+        /// Where.
+        endpoint: Endpoint,
+        /// What it said.
+        text: String,
+    },
+    /// The connection broke.
+    #[error("connection lost at {step}")]
+    Lost {
+        /// The last command.
+        step: String,
+    },
+    /// The server did not answer in time.
+    #[error("no answer to {step} within {} s", after.as_secs())]
+    TimedOut {
+        /// The last command.
+        step: String,
+        /// How long we waited.
+        after: Duration,
+    },
+    /// Our own side could not go on.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// The local daemon.
+    #[error(transparent)]
+    Local(#[from] AskError),
+    /// The local daemon refused a session.
+    #[error("{text}")]
+    NotAdmitted {
+        /// What kind of refusal.
+        why: Why,
+        /// Its text.
+        text: String,
+    },
+    /// It cannot be said to any server.
+    #[error("{0}")]
+    Unfit(String),
+}

@@ -1,0 +1,267 @@
+//! The talk on the local socket: JSON lines between `uft` or `sendfile` and the daemon on the same machine.
+//!
+//! One request a connection; the answer is one or more lines. Who asks is what the kernel says of the socket's other
+//! end, never what a line says. An open file travels as a passed descriptor, so that a large receive costs the daemon
+//! nothing. This file holds the shapes; [`client`] asks, `server::local` answers. It is *not* a public protocol: both
+//! ends come from the same release.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `list` | [`Answer::Row`] (or [`Answer::Item`] when `full`) for each item, then [`Answer::Done`] |
+//! | `stat` | [`Answer::Item`] |
+//! | `open` | [`Answer::Content`], with the descriptor attached to its first byte |
+//! | `discard`, `forward`, `tell` | [`Answer::Done`] |
+//! | `wait` | [`Answer::Item`] of the first arrival after the request |
+//! | `watch` | [`Answer::Done`] once it listens, then [`Answer::Event`] lines until the client goes away |
+//! | `status` | [`Answer::Status`] |
+//! | `session` | [`Answer::Done`], then the connection is a UFT session of the proven user |
+//!
+//! Any of them may be answered by [`Answer::Refused`].
+
+pub mod client;
+
+use serde::{Deserialize, Serialize};
+use uft_spool::{Envelope, FileType, Proof, SpoolId, UserName};
+
+/// Longest line of an answer, in bytes; a request has far fewer.
+pub const LINE_MAX: usize = 1 << 20;
+
+/// What a local program asks of the daemon. `user` names another user's inbox: administrators only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// All items of an inbox, oldest first.
+    List {
+        /// Whose inbox; the asker's own when absent.
+        user: Option<UserName>,
+        /// Whole [`ItemInfo`]s instead of rows.
+        full: bool,
+    },
+    /// Everything about one item.
+    Stat {
+        /// Whose inbox.
+        user: Option<UserName>,
+        /// Which item.
+        id: SpoolId,
+    },
+    /// One form of an item, as an open file.
+    Open {
+        /// Whose inbox.
+        user: Option<UserName>,
+        /// Which item.
+        id: SpoolId,
+        /// Which bytes of it.
+        form: Form,
+    },
+    /// Remove an item.
+    Discard {
+        /// Whose inbox.
+        user: Option<UserName>,
+        /// Which item.
+        id: SpoolId,
+    },
+    /// Put an item into another local user's inbox too.
+    Forward {
+        /// Whose inbox it is in.
+        user: Option<UserName>,
+        /// Which item.
+        id: SpoolId,
+        /// The local user or alias that gets it.
+        to: String,
+    },
+    /// Answer when the next item arrives.
+    Wait {
+        /// Whose inbox.
+        user: Option<UserName>,
+    },
+    /// Report arrivals and messages as they come.
+    Watch {
+        /// Whose inbox.
+        user: Option<UserName>,
+    },
+    /// A one-line message to a local user.
+    Tell {
+        /// Local user or alias.
+        to: String,
+        /// The message.
+        text: String,
+    },
+    /// How the daemon is.
+    Status,
+    /// Turn this connection into a UFT session.
+    Session,
+}
+
+/// Which bytes of an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// What the inbox hands out.
+    Local,
+    /// What the sender sent. When it is not kept the answer is the local form with `restore` set.
+    Wire,
+    /// The second fork.
+    Aux,
+}
+
+/// A line of the daemon's answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// One item of a list, in short.
+    Row(Row),
+    /// One item.
+    Item(Box<ItemInfo>),
+    /// An open file follows (is attached).
+    Content {
+        /// The item.
+        item: Box<ItemInfo>,
+        /// How many bytes of the file belong to the form, from offset 0.
+        bytes: u64,
+        /// The bytes are the local form, and the exact wire form is to be made from them.
+        restore: bool,
+    },
+    /// Something happened.
+    Event(Event),
+    /// State of the daemon.
+    Status(Status),
+    /// It is done.
+    Done {
+        /// The items that came of it, if any: recipient and number there.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        stored: Vec<(UserName, SpoolId)>,
+    },
+    /// It is not done.
+    Refused {
+        /// What kind of refusal.
+        why: Why,
+        /// For people; lower case, no full stop.
+        text: String,
+    },
+}
+
+/// Kinds of refusal; each has one exit code in the command-line programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Why {
+    /// No item of that number, or it has no such form.
+    NoItem,
+    /// No such local user.
+    NoUser,
+    /// The asker may not do that.
+    NotAllowed,
+    /// No room, or over quota.
+    NoRoom,
+    /// Nobody there to take a message.
+    NotReceiving,
+    /// The daemon cannot at the moment.
+    Unavailable,
+    /// Reading or writing failed, or an item is damaged.
+    Failed,
+    /// The request makes no sense.
+    Malformed,
+}
+
+/// One item of a list: `[id, from, type, size, received, name, title]` on the wire, since lists are long.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row(
+    /// Number.
+    pub SpoolId,
+    /// Sender, as `user@host`.
+    pub String,
+    /// Type of what is stored.
+    pub FileType,
+    /// Bytes of the local form.
+    pub u64,
+    /// Seconds since 1970.
+    pub i64,
+    /// Name as sent.
+    pub Option<String>,
+    /// Title as sent.
+    pub Option<String>,
+);
+
+/// Everything about one item.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ItemInfo {
+    /// Whose inbox.
+    pub user: UserName,
+    /// Number there.
+    pub id: SpoolId,
+    /// The record of the item.
+    pub envelope: Envelope,
+}
+
+/// What `uft watch` shows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// A file arrived.
+    Arrived(Box<ItemInfo>),
+    /// A message arrived.
+    Message(Message),
+    /// The watcher was too slow: this many events are missing.
+    Missed(u64),
+}
+
+/// A one-line message between users.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Claimed sender; empty when none was given.
+    pub from: String,
+    /// The host that it came from.
+    pub host: String,
+    /// What was verified of the sender.
+    pub proof: Proof,
+    /// Whom it is for.
+    pub to: UserName,
+    /// The text, as sent (hostile).
+    pub text: String,
+    /// Seconds since 1970.
+    pub at: i64,
+}
+
+/// State of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Its version.
+    pub version: String,
+    /// Process id.
+    pub pid: u32,
+    /// Seconds since it started.
+    pub uptime: u64,
+    /// `kind address` of each listener.
+    pub listeners: Vec<String>,
+    /// UFT sessions open now.
+    pub sessions: u64,
+    /// Inboxes.
+    pub users: u64,
+    /// Unread items.
+    pub items: u64,
+    /// Bytes in unread items.
+    pub bytes: u64,
+    /// Bytes free on the spool's file system.
+    pub free: u64,
+    /// The spool takes nothing more until the daemon is restarted: a disk write failed.
+    pub poisoned: bool,
+}
+
+/// Where a user's own daemon keeps its state: `$XDG_STATE_HOME/uft`, else `~/.local/state/uft`.
+pub fn state_dir() -> Option<std::path::PathBuf> {
+    let absolute = |name| {
+        std::env::var_os(name)
+            .map(std::path::PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
+    Some(state.join("uft"))
+}
+
+/// The login name of the user who runs this process.
+pub fn own_name() -> Option<UserName> {
+    let uid = nix::unistd::Uid::effective();
+    nix::unistd::User::from_uid(uid)
+        .ok()
+        .flatten()
+        .and_then(|user| user.name.parse().ok())
+}

@@ -1,0 +1,304 @@
+//! The doors: listeners, the caps on them, and what all sessions share.
+//!
+//! | file | for |
+//! |---|---|
+//! | `conn` | one UFT session: socket, protocol and spool |
+//! | `intake` | one file on its way in: staging and conversion |
+//! | `wire_form` | its bytes as sent, written down only when they must be |
+//! | `local` | the Unix socket of this host's own programs |
+//! | `notice` | telling people of arrivals and messages |
+//! | `query` | answers to `CPQ` |
+//! | `users` | who has an inbox |
+//! | `caps` | how many sessions at once |
+//! | `verdict` | what a spool error means to a peer |
+//!
+//! What it does not do: start or stop the process (`daemon` does), send files to other hosts.
+
+mod caps;
+mod conn;
+mod intake;
+pub(crate) mod local;
+pub(crate) mod notice;
+mod query;
+pub(crate) mod users;
+mod verdict;
+mod wire_form;
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tracing::{debug, warn};
+use uft_spool::{Spool, Stranger, UserName};
+
+use self::caps::Caps;
+use self::conn::Peer;
+use self::notice::Notices;
+use self::users::Directory;
+use crate::config::Config;
+use crate::local::Message;
+use crate::proto::{Greeting, Refusal, Reply};
+
+/// The largest burst that our herald announces: what old clients take for a hard limit.
+const ANNOUNCED_BURST: u32 = 32_256;
+/// Refusals being written at once to peers for whom there is no place; more than that are just closed.
+const TURNED_AWAY_AT_ONCE: usize = 64;
+
+/// Account look-ups at once.
+const LOOK_UPS_AT_ONCE: usize = 16;
+
+/// What all sessions share.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) spool: Arc<Spool>,
+    pub(crate) notices: Notices,
+    live: RwLock<Arc<Live>>,
+    caps: Arc<Caps<Stranger>>,
+    local_caps: Arc<Caps<u32>>,
+    /// Places for questions to the account database.
+    look_ups: Semaphore,
+    sessions: AtomicU64,
+    stopping: watch::Sender<bool>,
+    started: Instant,
+    listeners: Mutex<Vec<String>>,
+}
+
+/// The part that SIGHUP replaces.
+#[derive(Debug)]
+pub(crate) struct Live {
+    pub(crate) config: Config,
+    pub(crate) users: Directory,
+    pub(crate) agent_key: Option<Vec<u8>>,
+}
+
+impl Live {
+    /// Reads what the configuration points at: accounts, and the agent key.
+    pub(crate) fn new(config: Config) -> Live {
+        let users = Directory::new(&config.users);
+        let agent_key = agent_key(&config);
+        Live {
+            config,
+            users,
+            agent_key,
+        }
+    }
+}
+
+/// The first word of the key file, if one is configured and has one.
+fn agent_key(config: &Config) -> Option<Vec<u8>> {
+    let path = &config.agent.key_file;
+    if path.as_os_str().is_empty() {
+        return None;
+    }
+    match std::fs::read(path) {
+        Ok(text) => text
+            .split(u8::is_ascii_whitespace)
+            .find(|word| !word.is_empty())
+            .map(<[u8]>::to_vec),
+        Err(err) => {
+            warn!(path = %path.display(), %err, "agent.key_file cannot be read; AGENT is answered with 500");
+            None
+        }
+    }
+}
+
+impl Gateway {
+    pub(crate) fn new(spool: Arc<Spool>, notices: Notices, live: Live) -> Gateway {
+        Gateway {
+            spool,
+            notices,
+            live: RwLock::new(Arc::new(live)),
+            caps: Arc::default(),
+            local_caps: Arc::default(),
+            look_ups: Semaphore::new(LOOK_UPS_AT_ONCE),
+            sessions: AtomicU64::new(0),
+            stopping: watch::Sender::new(false),
+            started: Instant::now(),
+            listeners: Mutex::default(),
+        }
+    }
+
+    /// The configuration of this moment.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        Arc::clone(&self.live.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Replaces it; sessions under way see the new one at their next command.
+    pub(crate) fn reload(&self, live: Live) {
+        self.spool.set_limits(live.config.spool_limits());
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+    }
+
+    /// Tells idle sessions to go, and everybody to come to an end.
+    pub(crate) fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
+        self.stopping.subscribe()
+    }
+
+    /// UFT sessions open now.
+    pub(crate) fn sessions(&self) -> usize {
+        self.caps.open()
+    }
+
+    /// Connections that a stop has to wait for: UFT sessions, and local programs being answered.
+    pub(crate) fn busy(&self) -> usize {
+        self.caps.open() + self.local_caps.open()
+    }
+
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Remembers a listener for `uft status`.
+    pub(crate) fn listens_on(&self, what: String) {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(what);
+    }
+
+    pub(crate) fn listeners(&self) -> Vec<String> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn next_session(&self) -> u64 {
+        self.sessions.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    fn greeting(&self) -> Greeting {
+        Greeting {
+            host: self.live().config.hostname.clone(),
+            product: format!("uftd/{}", env!("CARGO_PKG_VERSION")),
+            max_burst: ANNOUNCED_BURST,
+        }
+    }
+
+    /// Shows a message to everybody that its recipient's name stands for; `Ok` when at least one saw it.
+    pub(crate) async fn tell(self: &Arc<Gateway>, message: Message, budget: String) -> Result<(), Refusal> {
+        if !self.notices.may_tell(&budget) {
+            return Err(Refusal::Busy);
+        }
+        let name = message.to.to_string();
+        let gateway = Arc::clone(self);
+        let seen = tokio::task::spawn_blocking(move || {
+            let live = gateway.live();
+            // As for a user who is not there: one answer for all that keeps a message from being seen.
+            let to = live.users.resolve(&message.to).unwrap_or_default();
+            let show = |to: UserName| {
+                gateway.notices.tell(
+                    &Message {
+                        to,
+                        ..message.clone()
+                    },
+                    live.config.notice.tty,
+                )
+            };
+            to.into_iter().map(show).fold(false, |seen, here| seen | here)
+        });
+        match seen.await {
+            Ok(true) => Ok(()),
+            _ => Err(Refusal::NotLoggedOn { name }),
+        }
+    }
+}
+
+/// Those for whom there is no place.
+struct Crowd {
+    /// Places for those who are told so.
+    answering: Arc<Semaphore>,
+    /// When the log last heard of it, and how many came since: a flood of connections is not to flood the log.
+    logged: Option<Instant>,
+    since: u64,
+}
+
+impl Crowd {
+    fn new() -> Crowd {
+        Crowd {
+            answering: Arc::new(Semaphore::new(TURNED_AWAY_AT_ONCE)),
+            logged: None,
+            since: 0,
+        }
+    }
+
+    fn note(&mut self, address: SocketAddr) {
+        self.since += 1;
+        if self
+            .logged
+            .is_none_or(|when| when.elapsed() >= Duration::from_secs(1))
+        {
+            warn!(peer = %address.ip(), connections = self.since, "turned away: too many sessions");
+            self.logged = Some(Instant::now());
+            self.since = 0;
+        }
+    }
+}
+
+/// Accepts UFT sessions until the gateway stops.
+pub(crate) async fn listen(listener: TcpListener, gateway: Arc<Gateway>) {
+    let mut stopping = gateway.stopping();
+    let mut crowd = Crowd::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stopping.wait_for(|&stop| stop) => return,
+        };
+        match accepted {
+            Ok((stream, address)) => admit(stream, address, &gateway, &mut crowd),
+            Err(err) => {
+                // Out of descriptors, mostly: waiting lets sessions end; the listener must not die of it.
+                warn!(%err, "cannot accept a connection");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+fn admit(stream: TcpStream, address: SocketAddr, gateway: &Arc<Gateway>, crowd: &mut Crowd) {
+    let uft = &gateway.live().config.uft;
+    // A reply that waits for the peer's delayed acknowledgement costs 40 ms a command.
+    if let Err(err) = stream.set_nodelay(true) {
+        debug!(%err, "connection gone before it began");
+        return;
+    }
+    let stranger = Stranger::of(address.ip());
+    match gateway
+        .caps
+        .take(stranger, uft.max_sessions, uft.max_sessions_per_address)
+    {
+        Some(permit) => {
+            let gateway = Arc::clone(gateway);
+            tokio::spawn(async move {
+                conn::serve(stream, Peer::Remote(address), gateway).await;
+                drop(permit);
+            });
+        }
+        None => {
+            crowd.note(address);
+            if let Ok(place) = Arc::clone(&crowd.answering).try_acquire_owned() {
+                tokio::spawn(async move {
+                    let _ = tokio::time::timeout(Duration::from_secs(5), turn_away(stream)).await;
+                    drop(place);
+                });
+            }
+        }
+    }
+}
+
+/// A refusal in place of the herald.
+async fn turn_away(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut line = BytesMut::new();
+    Reply::from(&Refusal::Busy).write(&mut line);
+    stream.write_all(&line).await?;
+    stream.shutdown().await
+}

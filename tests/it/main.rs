@@ -1,0 +1,34 @@
+//! The product as a whole: every test here starts real processes and looks at them from outside.
+//!
+//! Source of what must hold: the promises of the README, the interface in `docs/`, and the recorded conversations in
+//! `tests/transcripts`. What is decided inside one process (parsing, conversion, the order of disk steps) is tested
+//! beside the code.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "test code; clippy's leave for tests does not reach helper functions"
+)]
+
+mod harness;
+
+mod claims;
+mod configuration;
+mod crash;
+mod crowd;
+mod disk_full;
+mod duplicates;
+mod exits;
+mod inbox;
+mod lifecycle;
+mod lines;
+mod lost_peers;
+mod names;
+mod netdata;
+mod notices;
+mod planted;
+mod quota;
+mod receivers;
+mod recovery;
+mod sending;
+mod transcripts;
