@@ -181,6 +181,7 @@ mod tests {
                 vec![name("bob"), name("alice"), name("bob"), name("gone")],
             )]
             .into(),
+            ..config::Users::default()
         };
         let directory = Directory::new(&users);
         assert_eq!(

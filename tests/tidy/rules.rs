@@ -20,7 +20,7 @@ const PURE: [&str; 9] = [
     "src/queue/retry.rs",
     "src/route.rs",
     "src/sift.rs",
-    "src/config.rs",
+    "src/config/",
     "src/display.rs",
     "src/units.rs",
 ];
@@ -463,7 +463,7 @@ mod tests {
             2,
         );
         found(
-            names_in_their_place(&at("src/config.rs", "use std::{\n    io,\n    fs::{self},\n};")),
+            names_in_their_place(&at("src/config/", "use std::{\n    io,\n    fs::{self},\n};")),
             3,
             1,
         );
@@ -505,7 +505,7 @@ mod tests {
         );
         found(purity(&at("src/route.rs", "let t = clock.now();")), 1, 1);
         found(
-            purity(&at("src/config.rs", "use std::net::{IpAddr, TcpStream};")),
+            purity(&at("src/config/", "use std::net::{IpAddr, TcpStream};")),
             1,
             1,
         );

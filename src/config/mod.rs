@@ -3,6 +3,9 @@
 //! Every key has a default. Unknown keys, values of the wrong shape and values that this release does not support are
 //! errors that name key, value and line. What it does not do: read files, touch the network, or look users up.
 
+mod keys;
+mod relay;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -11,6 +14,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uft_spool::{Limits, UserName};
 
+use self::keys::{check_keys, line_of, shape};
+pub use self::relay::{Peer, Program, QueueSection, Route};
 use crate::proto::Query;
 use crate::units::{Size, Span};
 
@@ -40,6 +45,14 @@ pub struct Config {
     pub notice: Notice,
     /// The reverse check of the reference implementation.
     pub agent: Agent,
+    /// Other gateways that we know.
+    #[serde(rename = "peer", skip_serializing_if = "Vec::is_empty")]
+    pub peers: Vec<Peer>,
+    /// Where files for other nodes go; the first that matches counts.
+    #[serde(rename = "route", skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+    /// Files on their way to other nodes.
+    pub queue: QueueSection,
 }
 
 /// `[uft]`: the listener and its patience.
@@ -72,6 +85,9 @@ pub struct Users {
     pub list: Vec<UserName>,
     /// Other names, and whom each stands for.
     pub aliases: BTreeMap<UserName, Vec<UserName>>,
+    /// Names that have no inbox of a person: what is sent to one is handed to a program.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub program: BTreeMap<UserName, Program>,
 }
 
 /// Where user names come from.
@@ -146,6 +162,9 @@ pub struct Agent {
     pub key_file: PathBuf,
 }
 
+/// A value that cannot be: key, value, reason.
+type Wrong = (&'static str, String, String);
+
 /// Why a configuration is not usable.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
@@ -175,54 +194,6 @@ pub enum ConfigError {
         why: String,
     },
 }
-
-/// Keys of this release by section; what is known but not supported yet is in [`LATER`].
-const KEYS: [(&str, &[&str]); 7] = [
-    ("", &["node", "hostname", "spool", "socket", "shutdown_grace"]),
-    (
-        "uft",
-        &[
-            "listen",
-            "max_sessions",
-            "max_sessions_per_address",
-            "idle_timeout",
-            "burst_timeout",
-            "session_timeout",
-            "min_rate",
-        ],
-    ),
-    ("users", &["source", "list", "aliases"]),
-    (
-        "limits",
-        &[
-            "max_file",
-            "user_bytes",
-            "user_items",
-            "min_free",
-            "stranger_bytes",
-            "stranger_items",
-            "strangers",
-            "expire",
-        ],
-    ),
-    ("query", &["allow", "logmsg_file"]),
-    ("notice", &["tty", "hook"]),
-    ("agent", &["key_file"]),
-];
-
-/// Keys and sections of later releases: setting one is an error that says so.
-const LATER: [&str; 10] = [
-    "uft.tls_listen",
-    "uft.tls_cert",
-    "uft.tls_key",
-    "users.program",
-    "peer",
-    "route",
-    "queue",
-    "ftp",
-    "mail",
-    "metrics",
-];
 
 impl Config {
     /// The built-in configuration for trying the daemon out: loopback port 6608, spool and socket below `state`.
@@ -285,8 +256,8 @@ impl Config {
         }
     }
 
-    /// Checks what the shapes cannot say: key, value, reason.
-    fn check(&self) -> Result<(), (&'static str, String, String)> {
+    /// Checks what the shapes cannot say.
+    fn check(&self) -> Result<(), Wrong> {
         let wrong = |key, value: &dyn ToString, why: &str| Err((key, value.to_string(), why.to_owned()));
         let node_char =
             |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || matches!(c, '@' | '#' | '$');
@@ -345,6 +316,7 @@ impl Config {
         if let Some((name, _)) = self.users.aliases.iter().find(|(_, to)| to.is_empty()) {
             return wrong("users.aliases", name, "an alias needs at least one user");
         }
+        relay::check(self)?;
         Ok(())
     }
 }
@@ -363,6 +335,9 @@ impl Default for Config {
             query: QuerySection::default(),
             notice: Notice::default(),
             agent: Agent::default(),
+            peers: Vec::new(),
+            routes: Vec::new(),
+            queue: QueueSection::default(),
         }
     }
 }
@@ -387,6 +362,7 @@ impl Default for Users {
             source: Source::System,
             list: Vec::new(),
             aliases: BTreeMap::new(),
+            program: BTreeMap::new(),
         }
     }
 }
@@ -439,115 +415,9 @@ fn node_of(hostname: &str) -> String {
     }
 }
 
-/// A parser's complaint with its line and the line's text.
-fn shape(text: &str, error: &toml::de::Error) -> ConfigError {
-    let line = error
-        .span()
-        .map(|span| text.bytes().take(span.start).filter(|&b| b == b'\n').count() + 1);
-    let said = error.message();
-    ConfigError::Shape(match line.and_then(|n| Some((n, text.lines().nth(n - 1)?))) {
-        Some((n, written)) => format!("line {n}: {}: {said}", written.trim()),
-        None => said.to_owned(),
-    })
-}
-
-/// Refuses keys that no release knows, and those that this one does not support yet.
-fn check_keys(text: &str, table: &toml::Table) -> Result<(), ConfigError> {
-    for (key, value) in table {
-        let section = KEYS.iter().find(|(name, _)| !name.is_empty() && name == key);
-        match (section, value) {
-            (Some((_, keys)), toml::Value::Table(inner)) => {
-                for (inner_key, inner_value) in inner {
-                    check_key(text, &format!("{key}.{inner_key}"), inner_key, keys, inner_value)?;
-                }
-            }
-            (Some(_), _) => {}
-            (None, _) => {
-                let keys: Vec<&str> = KEYS
-                    .iter()
-                    .flat_map(|&(name, keys)| {
-                        if name.is_empty() {
-                            keys.to_vec()
-                        } else {
-                            vec![name]
-                        }
-                    })
-                    .collect();
-                check_key(text, key, key, &keys, value)?;
-            }
-        }
-    }
-    Ok(())
-}
-
-fn check_key(
-    text: &str,
-    path: &str,
-    key: &str,
-    known: &[&str],
-    value: &toml::Value,
-) -> Result<(), ConfigError> {
-    if known.contains(&key) {
-        return Ok(());
-    }
-    let line = line_of(text, path);
-    if LATER.contains(&path) {
-        if is_off(value) {
-            return Ok(());
-        }
-        return Err(ConfigError::Value {
-            line,
-            key: path.to_owned(),
-            value: value.to_string().chars().take(60).collect(),
-            why: "not supported by this release; remove it".into(),
-        });
-    }
-    let nearest = known
-        .iter()
-        .map(|name| (strsim::damerau_levenshtein(name, key), name))
-        .filter(|&(distance, name)| distance <= 1 + name.len() / 4)
-        .min()
-        .map(|(_, name)| path.strip_suffix(key).unwrap_or_default().to_owned() + name);
-    Err(ConfigError::UnknownKey {
-        line,
-        key: path.to_owned(),
-        nearest,
-    })
-}
-
-/// Whether a value of a later release switches nothing on: empty texts and lists, and tables of such.
-fn is_off(value: &toml::Value) -> bool {
-    match value {
-        toml::Value::String(text) => text.is_empty(),
-        toml::Value::Array(list) => list.is_empty(),
-        toml::Value::Table(table) => table.values().all(is_off),
-        _ => false,
-    }
-}
-
-/// The line that sets a key, from 1; 0 when no line does it in the plain way (`[section]`, then `key = ...`).
-fn line_of(text: &str, path: &str) -> usize {
-    let (section, key) = path.rsplit_once('.').unwrap_or(("", path));
-    let mut here = "";
-    for (n, line) in text.lines().enumerate() {
-        let line = line.trim();
-        if let Some(header) = line.strip_prefix('[') {
-            here = header.trim_matches(['[', ']', ' ']);
-            if here == path || here.starts_with(&format!("{path}.")) {
-                return n + 1;
-            }
-        } else if let Some((name, _)) = line.split_once('=')
-            && here == section
-            && name.trim() == key
-        {
-            return n + 1;
-        }
-    }
-    0
-}
-
 #[cfg(test)]
 mod tests {
+    use super::keys::KEYS;
     use super::*;
 
     fn error(text: &str) -> String {
@@ -574,14 +444,24 @@ mod tests {
 
     #[test]
     fn every_key_of_the_structure_is_a_known_key() {
-        let table: toml::Table = Config::parse("", "h").unwrap().effective().parse().unwrap();
+        let text = "[[peer]]\nname = \"b\"\nuft = \"h\"\n[[route]]\nto = \"*\"\nvia = \"b\"\n\
+                    [users.program.lister]\ncommand = [\"/bin/true\"]";
+        let table: toml::Table = Config::parse(text, "h").unwrap().effective().parse().unwrap();
         assert_eq!(check_keys("", &table), Ok(()));
-        let written: usize = table
-            .values()
-            .map(|v| v.as_table().map_or(1, toml::map::Map::len))
-            .sum();
+        // Every name that is written with a value, once; a program's own name is none of ours.
+        fn names(value: &toml::Value) -> usize {
+            match value {
+                toml::Value::Table(table) => table.values().map(|value| 1 + names(value)).sum(),
+                toml::Value::Array(list) => list.iter().map(names).sum(),
+                _ => 0,
+            }
+        }
+        let written = names(&toml::Value::Table(table)) - "lister".lines().count();
+        let sections = KEYS
+            .iter()
+            .filter(|(name, _)| !name.is_empty() && !name.contains('.'));
         let known: usize = KEYS.iter().map(|(_, keys)| keys.len()).sum();
-        assert_eq!(written, known, "KEYS and the structure differ");
+        assert_eq!(written, known + sections.count(), "KEYS and the structure differ");
     }
 
     #[test]
@@ -606,7 +486,7 @@ mod tests {
     fn what_this_release_does_not_do_is_refused_unless_it_is_off() {
         assert!(error("[mail]\nrelay = \"smtp://127.0.0.1\"").contains("mail = "));
         assert!(error("[limits]\nstrangers = \"pending\"").contains("not supported by this release"));
-        assert!(error("[[peer]]\nname = \"b\"").contains("not supported"));
+        assert!(error("[[peer]]\nname = \"b\"\nedt = true").contains("not supported"));
         assert!(Config::parse("[mail]\nrelay = \"\"\n[uft]\ntls_listen = []", "h").is_ok());
     }
 
