@@ -22,6 +22,8 @@
 //! |---|---|---|
 //! | [`proto`] | the UFT protocol, both sides | no |
 //! | [`canon`] | conversions between wire and local forms | no |
+//! | [`route`] | addresses, routes, hop and loop rules | no |
+//! | [`queue`] | which job is sent next, and when | no |
 //! | [`config`], [`units`], [`display`] | configuration; sizes and durations; remote text made visible | no |
 //! | [`local`] | the talk on the local socket | its client |
 //! | [`client`] | the client side of a connection | yes |
@@ -39,6 +41,8 @@ pub mod daemon;
 pub mod display;
 pub mod local;
 pub mod proto;
+pub mod queue;
+pub mod route;
 mod server;
 pub mod units;
 
