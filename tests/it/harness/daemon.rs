@@ -63,6 +63,12 @@ impl Setup {
         }
     }
 
+    /// `settings` over what is there.
+    pub(crate) fn over(mut self, settings: &str) -> Setup {
+        lay_over(&mut self.settings, settings.parse().unwrap());
+        self
+    }
+
     pub(crate) fn argument(mut self, argument: &str) -> Setup {
         self.arguments.push(argument.to_owned());
         self
