@@ -119,7 +119,7 @@ pub(crate) struct SaidArgs {
     /// A second fork (resource fork, extended attributes) that goes with the file
     #[arg(long, value_name = "FILE")]
     pub(crate) aux: Option<PathBuf>,
-    /// Ask for a message when the file is delivered, or also when the recipient takes it
+    /// Ask for a message when the file is delivered, or also when the recipient takes it; NETDATA then asks for a receipt
     #[arg(long, value_enum, value_name = "WHEN")]
     pub(crate) notify: Option<Notify>,
 }
@@ -258,6 +258,7 @@ pub(crate) fn order_of(
         name: said.name.as_deref().map(|name| plain("name", name, &mut warn)),
         said: attributes,
         note: kind.netdata.note.clone(),
+        receipt: said.notify == Some(Notify::Received),
         aux: said.aux.as_deref().map(fork).transpose()?,
         port: way.port,
         socket: socket::find(way.socket.as_deref()),

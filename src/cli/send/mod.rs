@@ -44,6 +44,8 @@ pub(crate) struct Order {
     pub(crate) said: Said,
     /// A message that goes before each file of a transmission.
     pub(crate) note: Option<String>,
+    /// A transmission asks for a receipt.
+    pub(crate) receipt: bool,
     /// The second fork.
     pub(crate) aux: Option<Bytes>,
     /// Port of hosts that name none.
@@ -226,6 +228,7 @@ impl Run<'_> {
             size: input.size,
             changed: changed.and_then(|(_, seconds)| Timestamp::from_second(seconds.parse().ok()?).ok()),
             note: self.order.note.as_deref(),
+            receipt: self.order.receipt,
         };
         Transmission::new(shape, format, &label).map(Some)
     }

@@ -11,7 +11,8 @@ use jiff::Timestamp;
 
 use super::input::{PIECE, Pieces, fill, misfit, unreadable};
 use crate::canon::netdata::{
-    FileSpec, Format, Name, OctetRecords, Party, Plan, Stamp, Style, TextRecords, WriteError, Writer,
+    AckRequest, FileSpec, Format, Name, OctetRecords, Party, Plan, Stamp, Style, TextRecords, WriteError,
+    Writer,
 };
 use crate::canon::{Page, Policy};
 use crate::cli::address::quoted;
@@ -23,8 +24,6 @@ const RECORD_MAX: u32 = 65_535;
 const VARIABLE: u32 = 32_756;
 /// A card.
 const CARD: u32 = 80;
-/// Letters of a user and a node.
-const PART: usize = 8;
 
 /// How a file becomes NETDATA.
 #[derive(Debug, Default, Args)]
@@ -187,14 +186,18 @@ pub(crate) struct Label<'a> {
     pub(crate) changed: Option<Timestamp>,
     /// A message before it.
     pub(crate) note: Option<&'a str>,
+    /// A receipt is wanted.
+    pub(crate) receipt: bool,
 }
 
 impl Transmission {
     /// A transmission that begins now.
     pub(crate) fn new(shape: Shape, format: Format, label: &Label<'_>) -> Result<Transmission, Failure> {
         let name = shape.name(label.name)?;
-        let (from, to) = (party(label.from)?, party(label.to)?);
+        let party = |(user, node)| Party::folded(user, node);
+        let (from, to) = (party(label.from), party(label.to));
         let mut plan = Plan::new(from, to, Stamp::of(Timestamp::now()), name.style());
+        plan.ack = label.receipt.then(AckRequest::default);
         if let Some(note) = label.note {
             let longest = shape
                 .longest(note.as_bytes(), RECORD_MAX, "--note")
@@ -290,54 +293,9 @@ fn refused(error: WriteError) -> Failure {
     }
 }
 
-/// User and node in the letters that a transmission has for them.
-fn party((user, node): (&str, &str)) -> Result<Party, Failure> {
-    let user: String = user.chars().map(upper).take(PART).collect();
-    // The first label of a host name is the node, as sites name them; of an address there are only its digits.
-    let node: String = match node.parse::<std::net::IpAddr>() {
-        Ok(_) => node
-            .chars()
-            .filter(char::is_ascii_alphanumeric)
-            .map(upper)
-            .collect(),
-        Err(_) => node
-            .split('.')
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .map(upper)
-            .collect(),
-    };
-    let node: String = node.chars().take(PART).collect();
-    let or_unknown = |name: String| match name.is_empty() {
-        true => "UNKNOWN".to_owned(),
-        false => name,
-    };
-    Party::new(&or_unknown(user), &or_unknown(node)).map_err(|e| Failure::usage(e.to_string()))
-}
-
-fn upper(c: char) -> char {
-    match c.to_ascii_uppercase() {
-        c if c.is_ascii_uppercase() || c.is_ascii_digit() || "$#@-_".contains(c) => c,
-        _ => '_',
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn parties_are_folded_to_eight_capital_letters() {
-        for (user, node, want) in [
-            ("alice", "beta.example", "ALICE@BETA"),
-            ("postmaster", "a-very-long-host", "POSTMAST@A-VERY-L"),
-            ("jürgen.x", "127.0.0.1", "J_RGEN_X@127001"),
-            ("", "2001:db8::1", "UNKNOWN@2001DB81"),
-        ] {
-            assert_eq!(party((user, node)).unwrap().to_string(), want);
-        }
-    }
 
     #[test]
     fn the_longest_line_is_found_and_what_does_not_fit_is_named() {
