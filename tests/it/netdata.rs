@@ -472,12 +472,13 @@ fn every_text_of_a_corpus_comes_back() {
     let alphabet: Vec<char> = "abcxyzABCXYZ0189 ..  ,;[]{}|^~\\\"'\t\u{e4}\u{df}\u{e9}\u{bf}"
         .chars()
         .collect();
-    let files = corpus(200, |random, length| {
+    let files = corpus(500, |random, length| {
         let mut text = String::new();
         while text.len() < length {
-            let line = match random.below(8) {
-                0 => 0,
-                1 => 2 + random.below(6000),
+            let line = match random.below(400) {
+                0 => 65_535 - 3,
+                1..50 => 0,
+                50..90 => 2 + random.below(6000),
                 _ => 2 + random.below(90),
             };
             let mut line: String = (0..line)
@@ -497,7 +498,7 @@ fn every_text_of_a_corpus_comes_back() {
 
 #[test]
 fn every_binary_of_a_corpus_comes_back() {
-    let files = corpus(200, |random, length| match random.below(3) {
+    let files = corpus(500, |random, length| match random.below(3) {
         0 => (0..length).map(|n| n as u8).collect(),
         1 => vec![random.next() as u8; length],
         _ => random_bytes(random.next(), length),
