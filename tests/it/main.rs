@@ -28,6 +28,7 @@ mod netdata;
 mod notices;
 mod planted;
 mod quota;
+mod receipts;
 mod receivers;
 mod recovery;
 mod sending;
