@@ -22,6 +22,8 @@
 //! |---|---|---|
 //! | [`proto`] | the UFT protocol, both sides | no |
 //! | [`canon`] | conversions between wire and local forms | no |
+//! | [`route`] | addresses, routes, hop and loop rules | no |
+//! | [`queue`] | which job is sent next, and when | no |
 //! | [`config`], [`units`], [`display`] | configuration; sizes and durations; remote text made visible | no |
 //! | [`local`] | the talk on the local socket | its client |
 //! | [`peers`] | the gateways that we know, and what they prove themselves by | reads secrets |
@@ -41,6 +43,8 @@ pub mod display;
 pub mod local;
 pub mod peers;
 pub mod proto;
+pub mod queue;
+pub mod route;
 mod server;
 pub mod units;
 

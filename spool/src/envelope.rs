@@ -199,6 +199,34 @@ pub struct Facts {
     /// What the recipient should know: an unknown charset, a failed conversion, a dropped attribute.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
+    /// The bytes are a receipt for another file, not a file: of whom is [`Facts::origin`]'s to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Receipt>,
+}
+
+/// A receipt: the sender's word (hostile text) on what became of a file that was sent before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// Name of that file; none: it was a message, or had no name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// When it was sent, seconds since 1970-01-01 00:00 UTC; none: the receipt does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sent: Option<i64>,
+    /// What became of it.
+    pub fate: Fate,
+}
+
+/// What became of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fate {
+    /// Its recipient took it.
+    Received,
+    /// Its recipient discarded it.
+    Deleted,
+    /// Something else, in the words of the other side.
+    Other(String),
 }
 
 impl Facts {
@@ -348,6 +376,11 @@ mod tests {
                 xid: None,
                 exact: true,
                 notes: vec![],
+                receipt: Some(Receipt {
+                    name: Some("NOTES.TEXT".into()),
+                    sent: None,
+                    fate: Fate::Other("lost\n".into()),
+                }),
             },
             local: measure,
             wire: measure,

@@ -11,10 +11,11 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
+use rusqlite::types::Type;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Statement, params};
 
 use crate::disk::{Disk, lock};
-use crate::envelope::{Envelope, FileType, Proof, Stranger};
+use crate::envelope::{Envelope, FileType, Proof, Receipt, Stranger};
 use crate::error::Error;
 use crate::id::{SpoolId, UserName};
 use crate::ledger::Usage;
@@ -24,7 +25,7 @@ use crate::spool::Summary;
 /// Name of the database.
 pub(crate) const INDEX: &str = "index.sqlite";
 /// Number of the table layout below.
-const LAYOUT: i64 = 1;
+const LAYOUT: i64 = 2;
 /// Changes that wait in memory.
 const BATCH: usize = 64;
 /// Rows read between two chances for others.
@@ -34,7 +35,7 @@ const TABLES: &str = "
     CREATE TABLE item (
         user TEXT NOT NULL, id INTEGER NOT NULL, sender TEXT NOT NULL, type TEXT NOT NULL, size INTEGER NOT NULL,
         received INTEGER NOT NULL, name TEXT, title TEXT, charged INTEGER NOT NULL, stranger TEXT, key BLOB,
-        forms INTEGER NOT NULL, PRIMARY KEY (user, id)) WITHOUT ROWID;
+        forms INTEGER NOT NULL, receipt TEXT, PRIMARY KEY (user, id)) WITHOUT ROWID;
     CREATE INDEX item_received ON item (received);
     CREATE UNIQUE INDEX item_key ON item (key, user, id) WHERE key IS NOT NULL;
     CREATE TABLE high (user TEXT PRIMARY KEY NOT NULL, id INTEGER NOT NULL) WITHOUT ROWID;";
@@ -76,6 +77,7 @@ impl Row {
             received: facts.received,
             name: facts.name.clone(),
             title: facts.attribute("TITLE").map(str::to_owned),
+            receipt: facts.receipt.clone(),
         };
         let aux = envelope.aux.map_or(0, |aux| aux.bytes);
         let facts = RowFacts {
@@ -206,7 +208,7 @@ impl Index {
         let transaction = db.transaction()?;
         {
             let mut put = transaction.prepare_cached(
-                "INSERT OR REPLACE INTO item VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                "INSERT OR REPLACE INTO item VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?;
             let mut delete = transaction.prepare_cached("DELETE FROM item WHERE user = ?1 AND id = ?2")?;
             let mut high = transaction.prepare_cached(
@@ -425,6 +427,7 @@ fn insert(statement: &mut Statement<'_>, row: &Row) -> rusqlite::Result<()> {
     let (summary, facts) = (&row.summary, &row.facts);
     let letter = summary.file_type.letter();
     let mut bytes = [0; 4];
+    let receipt = summary.receipt.as_ref().map(serde_json::to_string);
     statement.execute(params![
         row.user.as_str(),
         signed(summary.id.get()),
@@ -438,6 +441,9 @@ fn insert(statement: &mut Statement<'_>, row: &Row) -> rusqlite::Result<()> {
         facts.stranger.as_ref().map(Stranger::as_str),
         facts.key,
         i64::from(facts.wire) | i64::from(facts.aux) << 1,
+        receipt
+            .transpose()
+            .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?,
     ])?;
     Ok(())
 }
@@ -454,8 +460,7 @@ fn facts(row: &rusqlite::Row<'_>, from: usize) -> rusqlite::Result<RowFacts> {
 }
 
 fn summary(row: &rusqlite::Row<'_>) -> rusqlite::Result<Summary> {
-    let wrong =
-        |column| rusqlite::Error::InvalidColumnType(column, "item".into(), rusqlite::types::Type::Null);
+    let wrong = |column| rusqlite::Error::InvalidColumnType(column, "item".into(), Type::Null);
     let letter = row.get_ref(2)?.as_str()?.chars().next();
     let file_type = FileType::ALL
         .into_iter()
@@ -468,11 +473,19 @@ fn summary(row: &rusqlite::Row<'_>) -> rusqlite::Result<Summary> {
         received: row.get(4)?,
         name: row.get(5)?,
         title: row.get(6)?,
+        receipt: receipt(row, 7)?,
     })
 }
 
+/// The receipt that a row holds, in the form that it has in the envelope.
+fn receipt(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<Receipt>> {
+    let text: Option<String> = row.get(column)?;
+    let receipt = text.map(|text| serde_json::from_str(&text)).transpose();
+    receipt.map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, e.into()))
+}
+
 fn summaries(db: &Connection, user: &UserName, after: i64, into: &mut Vec<Summary>) -> rusqlite::Result<()> {
-    let sql = "SELECT id, sender, type, size, received, name, title FROM item
+    let sql = "SELECT id, sender, type, size, received, name, title, receipt FROM item
         WHERE user = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query(params![user.as_str(), after, PAGE])?;
@@ -483,14 +496,14 @@ fn summaries(db: &Connection, user: &UserName, after: i64, into: &mut Vec<Summar
 }
 
 fn rows(db: &Connection, user: &UserName) -> rusqlite::Result<Vec<Row>> {
-    let sql = "SELECT id, sender, type, size, received, name, title, charged, stranger, key, forms FROM item
+    let sql = "SELECT id, sender, type, size, received, name, title, receipt, charged, stranger, key, forms FROM item
         WHERE user = ?1 ORDER BY id";
     let mut statement = db.prepare_cached(sql)?;
     let rows = statement.query_map(params![user.as_str()], |row| {
         Ok(Row {
             user: user.clone(),
             summary: summary(row)?,
-            facts: facts(row, 7)?,
+            facts: facts(row, 8)?,
         })
     })?;
     rows.collect()

@@ -10,7 +10,7 @@ use uft_spool::{SpoolId, UserName};
 use super::exit::{Exit, Failure};
 use crate::display::shown;
 use crate::local::client::{Asked, ask};
-use crate::local::{Answer, ItemInfo, Request, Row, Status, Why};
+use crate::local::{Answer, ItemInfo, Removal, Request, Row, Status, Why};
 
 /// The daemon at the other end of a socket, and whose inbox is meant.
 #[derive(Clone, Debug)]
@@ -64,10 +64,10 @@ impl Daemon {
         }
     }
 
-    /// Removes an item.
-    pub(crate) fn discard(&self, id: SpoolId) -> Result<(), Failure> {
+    /// Removes an item, for this reason.
+    pub(crate) fn remove(&self, id: SpoolId, removal: Removal) -> Result<(), Failure> {
         let user = self.user.clone();
-        self.done(&Request::Discard { user, id }).map(drop)
+        self.done(&Request::Discard { user, id, removal }).map(drop)
     }
 
     /// Puts an item into a local user's inbox too.

@@ -11,10 +11,10 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
-use uft_spool::{Carriage, Measure, Origin, Proof};
+use uft_spool::{Carriage, Fate, Measure, Origin, Proof, Receipt};
 use unicode_width::UnicodeWidthStr;
 
-use crate::display::shown;
+use crate::display::{self, shown};
 use crate::local::{ItemInfo, Row};
 
 /// The JSON form of an item. Field names are part of the interface.
@@ -41,6 +41,7 @@ pub(crate) struct ItemJson<'a> {
     exact: bool,
     note: Option<String>,
     aux: Option<AuxJson>,
+    receipt: Option<ReceiptJson<'a>>,
 }
 
 #[derive(Serialize)]
@@ -55,6 +56,32 @@ struct OriginJson<'a> {
 struct AuxJson {
     size: u64,
     digest: String,
+}
+
+/// A receipt; `words` are those of another `fate` than received and deleted.
+#[derive(Serialize)]
+pub(crate) struct ReceiptJson<'a> {
+    name: Option<&'a str>,
+    sent: Option<String>,
+    fate: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    words: Option<&'a str>,
+}
+
+impl ReceiptJson<'_> {
+    pub(crate) fn of(receipt: &Receipt) -> ReceiptJson<'_> {
+        let (fate, words) = match &receipt.fate {
+            Fate::Received => ("received", None),
+            Fate::Deleted => ("deleted", None),
+            Fate::Other(words) => ("other", Some(words.as_str())),
+        };
+        ReceiptJson {
+            name: receipt.name.as_deref(),
+            sent: receipt.sent.map(rfc3339),
+            fate,
+            words,
+        }
+    }
 }
 
 /// The JSON form of an item.
@@ -93,6 +120,7 @@ pub(crate) fn json(item: &ItemInfo) -> ItemJson<'_> {
             size: aux.bytes,
             digest: digest(aux),
         }),
+        receipt: facts.receipt.as_ref().map(ReceiptJson::of),
     }
 }
 
@@ -150,7 +178,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
         "{:>w_id$} {:<w_from$} T {:>w_size$} {:<w_time$} NAME\n",
         "ID", " FROM", "SIZE", "RECEIVED"
     );
-    for Row(id, from, file_type, size, received, name, title) in rows {
+    for Row(id, from, file_type, size, received, name, title, receipt) in rows {
         let from = senders.get(from.as_str()).map_or("", |(text, _)| text);
         let (file_type, time) = (file_type.letter(), clock.at(*received));
         // Writing into a String cannot fail.
@@ -158,10 +186,11 @@ pub(crate) fn table(rows: &[Row]) -> String {
             out,
             "{id:>w_id$} {from} {file_type} {size:>w_size$} {time:<w_time$}"
         );
-        match (name, title) {
-            (Some(name), _) => out.extend([" ", &shown(name)]),
-            (None, Some(title)) => out.extend([" (", &shown(title), ")"]),
-            (None, None) => {}
+        match (receipt, name, title) {
+            (Some(receipt), ..) => out.extend([" ", &clock.receipt(receipt)]),
+            (None, Some(name), _) => out.extend([" ", &shown(name)]),
+            (None, None, Some(title)) => out.extend([" (", &shown(title), ")"]),
+            (None, None, None) => {}
         }
         out.truncate(out.trim_end().len());
         out.push('\n');
@@ -200,12 +229,24 @@ impl Clock {
         }
         &self.text
     }
+
+    fn receipt(&self, receipt: &Receipt) -> String {
+        display::receipt(receipt, |sent| local_time(sent, &self.zone))
+    }
+}
+
+/// What a receipt says, in one line.
+pub(crate) fn receipt(receipt: &Receipt) -> String {
+    Clock::new().receipt(receipt)
 }
 
 /// One item as one line, for arrivals.
 pub(crate) fn line(item: &ItemInfo) -> String {
     let facts = &item.envelope.facts;
-    let name = facts.name.as_deref().map(shown);
+    let name = match &facts.receipt {
+        Some(said) => Some(receipt(said)),
+        None => facts.name.as_deref().map(shown),
+    };
     format!(
         "{} {} {} {} {}",
         item.id,
@@ -236,6 +277,9 @@ pub(crate) fn facts(item: &ItemInfo) -> Vec<String> {
     }
     if let Some(name) = &facts.name {
         fact("name", shown(name));
+    }
+    if let Some(said) = &facts.receipt {
+        fact("says", receipt(said));
     }
     let mut kind = facts.spec.file_type.letter().to_string();
     match facts.spec.carriage {
@@ -302,6 +346,7 @@ mod tests {
             1_795_218_990,
             name.map(str::to_owned),
             Some("a title".into()),
+            None,
         )
     }
 
@@ -342,6 +387,25 @@ mod tests {
             "{second}"
         );
         assert!(second.ends_with(" (a title)"), "{second}");
+    }
+
+    #[test]
+    fn a_receipt_is_listed_as_one_whatever_the_item_is_called() {
+        let mut item = row(1, "bob@alpha", Some("a.txt"));
+        for (fate, said) in [
+            (Fate::Received, "received"),
+            (Fate::Deleted, "deleted"),
+            (Fate::Other("lo\u{1b}[1mst".into()), "\"lo\\x1b[1mst\""),
+        ] {
+            item.7 = Some(Receipt {
+                name: Some("NOT\u{202e}ES.TEXT".into()),
+                sent: None,
+                fate,
+            });
+            let text = table(std::slice::from_ref(&item));
+            let end = format!(" receipt for NOT\\u{{202e}}ES.TEXT: {said}\n");
+            assert!(text.ends_with(&end), "{text}");
+        }
     }
 
     #[test]

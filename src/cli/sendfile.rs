@@ -119,7 +119,7 @@ pub(crate) struct SaidArgs {
     /// A second fork (resource fork, extended attributes) that goes with the file
     #[arg(long, value_name = "FILE")]
     pub(crate) aux: Option<PathBuf>,
-    /// Ask for a message when the file is delivered, or also when the recipient takes it
+    /// Ask for a message when the file is delivered, or also when the recipient takes it; NETDATA then asks for a receipt
     #[arg(long, value_enum, value_name = "WHEN")]
     pub(crate) notify: Option<Notify>,
 }
@@ -196,6 +196,7 @@ Examples:
   sendfile -t E --codepage IBM-273 maint@vm.example profile.exec
   sendfile -t N maint@vm.example notes.text   as SENDFILE and TRANSMIT send files
   sendfile -t N --binary --note 'as agreed' ibmuser@mvs.example my.load
+  sendfile -t N --together maint@vm.example *.rexx    one transmission of several files
   sendfile -t N --raw maint@vm.example deck.netdata
 
 Aliases are kept in ~/.config/uft/aliases.toml: team = [\"alice@beta.example\", \"bob\"]
@@ -239,7 +240,8 @@ pub(crate) fn order_of(
 ) -> Result<Order, Failure> {
     let mut warn = |text: String| console.note(&text);
     let to = Aliases::load()?.recipients(to)?;
-    if said.name.is_some() && files.len() > 1 {
+    let together = kind.netdata.together;
+    if said.name.is_some() && files.len() > 1 && !together {
         return Err(
             Failure::usage(format!("--name gives one name to {} files", files.len()))
                 .hint("send the files one at a time"),
@@ -258,6 +260,8 @@ pub(crate) fn order_of(
         name: said.name.as_deref().map(|name| plain("name", name, &mut warn)),
         said: attributes,
         note: kind.netdata.note.clone(),
+        together,
+        receipt: said.notify == Some(Notify::Received),
         aux: said.aux.as_deref().map(fork).transpose()?,
         port: way.port,
         socket: socket::find(way.socket.as_deref()),

@@ -21,7 +21,7 @@
 pub mod client;
 
 use serde::{Deserialize, Serialize};
-use uft_spool::{Envelope, FileType, Proof, SpoolId, UserName};
+use uft_spool::{Envelope, FileType, Proof, Receipt, SpoolId, UserName};
 
 /// Longest line of an answer, in bytes; a request has far fewer.
 pub const LINE_MAX: usize = 1 << 20;
@@ -59,6 +59,9 @@ pub enum Request {
         user: Option<UserName>,
         /// Which item.
         id: SpoolId,
+        /// What its user has done with it.
+        #[serde(default)]
+        removal: Removal,
     },
     /// Put an item into another local user's inbox too.
     Forward {
@@ -90,6 +93,17 @@ pub enum Request {
     Status,
     /// Turn this connection into a UFT session.
     Session,
+}
+
+/// Why an item is removed; its sender may have asked to hear of it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Removal {
+    /// A copy of it is safe.
+    Received,
+    /// It is not wanted.
+    #[default]
+    Discarded,
 }
 
 /// Which bytes of an item.
@@ -162,7 +176,7 @@ pub enum Why {
     Malformed,
 }
 
-/// One item of a list: `[id, from, type, size, received, name, title]` on the wire, since lists are long.
+/// One item of a list: `[id, from, type, size, received, name, title, receipt]` on the wire, since lists are long.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Row(
     /// Number.
@@ -179,6 +193,8 @@ pub struct Row(
     pub Option<String>,
     /// Title as sent.
     pub Option<String>,
+    /// It is a receipt.
+    pub Option<Receipt>,
 );
 
 /// Everything about one item.

@@ -16,6 +16,7 @@ use uft_spool::{
     UserName,
 };
 
+use super::receipts;
 use super::wire_form::{Implied, WireForm, each_slice};
 use crate::canon::{Decoder, Outcome};
 use crate::proto::{Draft, Expected, Fork};
@@ -198,6 +199,10 @@ impl Intake {
         now: i64,
     ) -> Result<Delivery, IntakeError> {
         let mut notes = draft.notes;
+        let receipt = match &mut content.wire {
+            WireForm::Kept(wire) => receipts::recognised(&content.declared.spec, wire)?,
+            WireForm::Implied(_) => None,
+        };
         let ended = content.finish(|| self.spool.stage(&self.reservation))?;
         let wire_measure = content.wire.measure();
         let mut stored_as = content.declared.spec.file_type;
@@ -228,6 +233,7 @@ impl Intake {
             xid: draft.xid,
             exact,
             notes,
+            receipt,
         };
         Ok(Delivery {
             to: self.to,

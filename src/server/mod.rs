@@ -7,19 +7,23 @@
 //! | `wire_form` | its bytes as sent, written down only when they must be |
 //! | `local` | the Unix socket of this host's own programs |
 //! | `notice` | telling people of arrivals and messages |
+//! | `receipts` | receipts of NETDATA: those that come, and those that are owed |
 //! | `query` | answers to `CPQ` |
 //! | `users` | who has an inbox |
 //! | `caps` | how many sessions at once |
+//! | `budget` | how often in a minute |
 //! | `verdict` | what a spool error means to a peer |
 //!
 //! What it does not do: start or stop the process (`daemon` does), send files to other hosts.
 
+mod budget;
 mod caps;
 mod conn;
 mod intake;
 pub(crate) mod local;
 pub(crate) mod notice;
 mod query;
+mod receipts;
 pub(crate) mod users;
 mod verdict;
 mod wire_form;
@@ -36,6 +40,7 @@ use tokio::sync::{Semaphore, watch};
 use tracing::{debug, warn};
 use uft_spool::{Spool, Stranger, UserName};
 
+use self::budget::Budget;
 use self::caps::Caps;
 use self::conn::Peer;
 use self::notice::Notices;
@@ -64,6 +69,8 @@ pub(crate) struct Gateway {
     local_caps: Arc<Caps<u32>>,
     /// Places for questions to the account database.
     look_ups: Semaphore,
+    /// Receipts that may be sent.
+    receipts: Budget,
     sessions: AtomicU64,
     stopping: watch::Sender<bool>,
     started: Instant,
@@ -121,6 +128,7 @@ impl Gateway {
             caps: Arc::default(),
             local_caps: Arc::default(),
             look_ups: Semaphore::new(LOOK_UPS_AT_ONCE),
+            receipts: Budget::new(receipts::A_MINUTE),
             sessions: AtomicU64::new(0),
             stopping: watch::Sender::new(false),
             started: Instant::now(),

@@ -29,6 +29,7 @@ mod notices;
 mod peers;
 mod planted;
 mod quota;
+mod receipts;
 mod receivers;
 mod recovery;
 mod sending;

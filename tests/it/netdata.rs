@@ -237,6 +237,96 @@ fn several_files_of_one_transmission_become_one_file_each() {
 }
 
 #[test]
+fn files_that_go_together_arrive_as_one_item_and_come_out_as_they_were() {
+    let daemon = Daemon::start();
+    let files = [
+        ("one.txt", "the first\n"),
+        ("a-longer-name.txt", "the second\n\nof them\n"),
+        ("empty.txt", ""),
+    ];
+    let mut arguments = vec!["-t", "N", "--together", "--note", "three of them"];
+    let to = daemon.to("alice");
+    arguments.push(&to);
+    for (name, text) in files {
+        daemon.place.file(name, text);
+        arguments.push(name);
+    }
+    let sent = daemon.sendfile(&arguments).ok();
+    assert!(
+        sent.out.starts_with("one.txt and 2 more: delivered to alice@"),
+        "{}",
+        sent.out
+    );
+    let item = daemon.item("alice");
+    let facts = &item.envelope.facts;
+    assert_eq!(
+        (facts.name.as_deref(), facts.attribute("TITLE")),
+        (None, Some("one.txt and 2 more"))
+    );
+    let contents = decode(&daemon.bytes(&item, Form::Wire), Limits::default()).unwrap();
+    assert_eq!((contents.header.files, contents.files.len()), (Some(4), 4));
+    assert_eq!(contents.files[0].info.kind, FileKind::Note);
+    // One style for all of them: that which every name has.
+    let names = contents.files[1..].iter().map(|file| &file.info.name);
+    assert!(
+        names
+            .clone()
+            .all(|name| name.as_ref().unwrap().style() == Style::Tso)
+    );
+    receive(&daemon, &item.id.to_string(), &[]);
+    for ((_, text), name) in files.iter().zip(names) {
+        let name = name.as_ref().unwrap().to_string();
+        assert_eq!(String::from_utf8(file(&daemon, &name)).unwrap(), *text);
+    }
+    assert_eq!(
+        daemon.place.received(),
+        ["A-LONGER.TXT", "EMPTY.TXT", "ONE.TXT", "ONE.TXT.note"]
+    );
+    assert_eq!(file(&daemon, "ONE.TXT.note"), b"three of them\n");
+}
+
+#[test]
+fn of_files_that_go_together_none_is_lost_and_none_goes_alone() {
+    let daemon = Daemon::start();
+    let to = daemon.to("alice");
+    for (name, text) in [("report-1.txt", "1\n"), ("report-1b.txt", "2\n"), ("b.bin", "\0")] {
+        daemon.place.file(name, text);
+    }
+    let together = |arguments: &[&str]| {
+        let fixed = ["-t", "N", "--together"];
+        daemon.sendfile(fixed.iter().chain(arguments))
+    };
+    let ran = together(&[&to, "report-1.txt", "missing.txt"]).exits(66);
+    assert!(ran.err.contains("nothing was sent"), "{}", ran.err);
+    together(&["--raw", &to, "b.bin"]).exits(64);
+    daemon.sendfile(["--together", &to, "b.bin"]).exits(64);
+    together(&["--style", "cms", &to, "report-1.txt", "report-1b.txt"]).exits(64);
+    assert_eq!(daemon.items("alice"), []);
+
+    let two = format!("{to},{}", daemon.to("bob"));
+    let ran = together(&["--json", "--name", "both", &two, "report-1.txt", "report-1b.txt"]).ok();
+    assert!(
+        ran.err.contains("called REPORT-1.TXT in the transmission"),
+        "{}",
+        ran.err
+    );
+    let lines = ran.json();
+    assert_eq!(lines.len(), 2);
+    assert_eq!(
+        (&lines[0]["file"], &lines[0]["files"][1]),
+        (&"report-1.txt and 1 more".into(), &"report-1b.txt".into())
+    );
+    assert_eq!(
+        daemon.item("bob").envelope.facts.name.as_deref(),
+        Some("both"),
+        "one name for the item"
+    );
+    receive(&daemon, "1", &[]);
+    assert_eq!(daemon.place.received(), ["REPORT-1.TXT", "REPORT-1.TXT.1"]);
+    assert_eq!(file(&daemon, "REPORT-1.TXT.1"), b"2\n");
+}
+
+#[test]
 fn what_cannot_be_taken_apart_is_received_as_it_was_sent_and_says_why() {
     let daemon = Daemon::start();
     let mut damaged = vector("v01-fb80-text-mvs.nd");
@@ -382,12 +472,13 @@ fn every_text_of_a_corpus_comes_back() {
     let alphabet: Vec<char> = "abcxyzABCXYZ0189 ..  ,;[]{}|^~\\\"'\t\u{e4}\u{df}\u{e9}\u{bf}"
         .chars()
         .collect();
-    let files = corpus(200, |random, length| {
+    let files = corpus(500, |random, length| {
         let mut text = String::new();
         while text.len() < length {
-            let line = match random.below(8) {
-                0 => 0,
-                1 => 2 + random.below(6000),
+            let line = match random.below(400) {
+                0 => 65_535 - 3,
+                1..50 => 0,
+                50..90 => 2 + random.below(6000),
                 _ => 2 + random.below(90),
             };
             let mut line: String = (0..line)
@@ -407,7 +498,7 @@ fn every_text_of_a_corpus_comes_back() {
 
 #[test]
 fn every_binary_of_a_corpus_comes_back() {
-    let files = corpus(200, |random, length| match random.below(3) {
+    let files = corpus(500, |random, length| match random.below(3) {
         0 => (0..length).map(|n| n as u8).collect(),
         1 => vec![random.next() as u8; length],
         _ => random_bytes(random.next(), length),

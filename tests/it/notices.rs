@@ -52,6 +52,21 @@ fn an_arrival_is_announced_on_the_terminal() {
     only_notices(&shown);
 }
 
+#[test]
+fn a_receipt_is_announced_as_one() {
+    needs_root("the terminals that it opens are root's");
+    let daemon = Daemon::with(ON_TERMINALS);
+    let terminal = Terminal::open();
+    let wire = include_bytes!("../vectors/netdata/v15-ack-deleted.nd");
+    daemon.connect().deliver("root", "N", "x", wire).has(200);
+    let shown = terminal.shows("ACKME.TEXT (sent 2026-01-02 03:04 UTC): deleted");
+    assert!(
+        shown.contains("item 1 from tester@127.0.0.1: receipt for"),
+        "{shown:?}"
+    );
+    only_notices(&shown);
+}
+
 /// The line ends and the bell before each notice are ours; nothing else of the kind may reach a terminal. There may be
 /// more notices than the test's own: the terminals of one user are open to every daemon that runs beside this one.
 fn only_notices(shown: &str) {

@@ -365,6 +365,7 @@ pub(super) fn receive(
             digest: item::digest(measure),
             removed,
             note: (number == 0 && !notes.is_empty()).then(|| notes.join("; ")),
+            receipt: None,
         };
         console.line(&display::json(&received))?;
     }

@@ -9,7 +9,7 @@ use std::sync::mpsc::RecvTimeoutError;
 
 use rustix::process::{Pid, Signal, kill_process};
 use uft::local::client::ask;
-use uft::local::{Answer, Form, ItemInfo, Request, Status};
+use uft::local::{Answer, Form, ItemInfo, Removal, Request, Status};
 
 use super::{PATIENCE, Place, Program, Wire, binary, lines_of, until};
 
@@ -61,6 +61,12 @@ impl Setup {
             settings: table,
             arguments: Vec::new(),
         }
+    }
+
+    /// `settings` over what is there.
+    pub(crate) fn over(mut self, settings: &str) -> Setup {
+        lay_over(&mut self.settings, settings.parse().unwrap());
+        self
     }
 
     pub(crate) fn argument(mut self, argument: &str) -> Setup {
@@ -361,6 +367,7 @@ impl Daemon {
         let request = Request::Discard {
             user: Some(item.user.clone()),
             id: item.id,
+            removal: Removal::Discarded,
         };
         let answer = ask(&self.socket(), &request).and_then(|mut asked| asked.only());
         matches!(answer, Ok(Answer::Done { .. }))
