@@ -148,7 +148,7 @@ fn arrival_line(item: &Item, more: usize) -> String {
     format!(
         "file {} from {}:{name} ({} bytes){}; uft receive {}",
         item.id,
-        shown_sender(&facts.origin.user, &facts.origin.host),
+        shown_sender(&facts.origin.user, facts.origin.place()),
         item.envelope.local.bytes,
         others(more),
         item.id,
@@ -290,10 +290,6 @@ async fn run_hook(argv: &[String], item: &Item, most: Duration) {
 /// The envelope as the hook sees it. No value holds a NUL, which an environment cannot carry.
 fn hook_environment(item: &Item) -> Vec<(&'static str, String)> {
     let facts = &item.envelope.facts;
-    let proof = match facts.origin.proof {
-        uft_spool::Proof::Local => "local",
-        uft_spool::Proof::Address => "address",
-    };
     let values = [
         ("UFT_USER", item.user.to_string()),
         ("UFT_ID", item.id.to_string()),
@@ -302,7 +298,8 @@ fn hook_environment(item: &Item) -> Vec<(&'static str, String)> {
         ("UFT_SIZE", item.envelope.local.bytes.to_string()),
         ("UFT_FROM", facts.origin.user.clone()),
         ("UFT_HOST", facts.origin.host.clone()),
-        ("UFT_PROOF", proof.to_owned()),
+        ("UFT_NODE", facts.origin.node.clone().unwrap_or_default()),
+        ("UFT_PROOF", facts.origin.proof.word().to_owned()),
         (
             "UFT_TITLE",
             facts.attribute("TITLE").unwrap_or_default().to_owned(),
