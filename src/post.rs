@@ -78,7 +78,7 @@ impl Letter {
 impl Office<'_> {
     /// Whether a sender can be written to.
     pub(crate) fn reaches(to: &Origin) -> bool {
-        !to.user.is_empty() && to.proof != Proof::Address
+        !to.user.is_empty() && (to.proof == Proof::Local || to.proof.is_gateway())
     }
 
     /// Hands in a letter to the sender of a file; the inboxes of this host that have it now.
@@ -91,12 +91,12 @@ impl Office<'_> {
         letter: Letter,
         now: i64,
     ) -> Result<Vec<(UserName, SpoolId)>, Error> {
-        let Some((users, jobs)) = self.address(to, now, &letter) else {
+        let Some((users, jobs)) = self.address(to, now) else {
             return Ok(Vec::new());
         };
-        let owners = Vec::new();
-        let reservation = self.spool.reserve_for(&users, &jobs, None, Some(letter.text.len() as u64))?;
-        drop::<Vec<UserName>>(owners);
+        let owners: Vec<Option<UserName>> = jobs.iter().map(|job| job.owner.clone()).collect();
+        let bytes = letter.text.len() as u64;
+        let reservation = self.spool.reserve(&users, &owners, None, Some(bytes))?;
         let mut local = self.spool.stage(&reservation);
         local.write(letter.text.as_bytes())?;
         let measure = local.measure();
@@ -117,7 +117,7 @@ impl Office<'_> {
     }
 
     /// The inbox or the job that leads to a sender; `None` when nothing does.
-    fn address(&self, to: &Origin, now: i64, letter: &Letter) -> Option<(Vec<UserName>, Vec<Job>)> {
+    fn address(&self, to: &Origin, now: i64) -> Option<(Vec<UserName>, Vec<Job>)> {
         if !Office::reaches(to) {
             return None;
         }
@@ -139,13 +139,10 @@ impl Office<'_> {
                 let job = Job {
                     to: address.user,
                     place,
-                    owner: None,
-                    link: None,
                     queued: now,
                     priority: PRIORITY,
                     notice: true,
-                    why: None,
-                    xid: letter.xid.clone(),
+                    ..Job::default()
                 };
                 Some((Vec::new(), vec![job]))
             }
