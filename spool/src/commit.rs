@@ -210,7 +210,7 @@ impl Shared {
         for user in users {
             let inbox = self.inboxes.inbox(user)?;
             let dir = self.inboxes.dir(&inbox)?;
-            let id = inbox.number(&self.disk, &dir)?;
+            let id = inbox.numbers.number(&self.disk, &dir)?;
             placing.places.push(Place { inbox, dir, id });
         }
         let siblings = [(source.wire, ".wire"), (source.aux, ".aux")];
@@ -284,7 +284,7 @@ impl Drop for Placing<'_> {
             }
         }
         for place in &self.places {
-            place.inbox.publish(place.id);
+            place.inbox.numbers.publish(place.id);
         }
     }
 }

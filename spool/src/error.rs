@@ -152,9 +152,9 @@ pub enum Error {
     /// A delivery names nobody, or somebody for whom no room was reserved.
     #[error("a delivery without a reservation for {}", .0.as_ref().map_or("anybody", UserName::as_str))]
     NotReserved(Option<UserName>),
-    /// Every number of this inbox has been used.
-    #[error("user {0} has used every spool id")]
-    OutOfIds(UserName),
+    /// Every number of this directory has been used.
+    #[error("every spool id of {} has been used", .0.display())]
+    OutOfIds(PathBuf),
     /// The operating system refused.
     #[error("{what} {}: {source}", path.display())]
     Io {

@@ -47,15 +47,16 @@
 //! | `stage` | room that was promised, bytes that are not items yet |
 //! | `commit`, `remove` | an item comes, an item goes |
 //! | `spool` | the rest of what callers do |
-//! | `inbox` | a user's directory and numbers |
+//! | `inbox`, `numbers` | a user's directory; numbers that are never used twice |
 //! | `index` | SQLite, and nothing else knows of it |
-//! | `seen` | repeats |
+//! | `seen`, `busy` | repeats; what is being worked on at this moment |
 //! | `make`, `recover` | opening: lock, format, sweep, compare, quarantine |
 //! | `disk`, `dir`, `group` | every operation that changes the disk; looking at it; shared fsyncs |
 //!
 //! Everything blocks and may be called from any thread. What the crate does *not* do: sockets, protocols, conversion of
 //! texts, deciding who has an inbox, or waking anybody up.
 
+mod busy;
 mod commit;
 mod dir;
 mod disk;
@@ -67,6 +68,7 @@ mod inbox;
 mod index;
 mod ledger;
 mod make;
+mod numbers;
 mod recover;
 mod remove;
 mod seen;

@@ -13,15 +13,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
+use crate::busy::Busy;
 use crate::dir::{Dir, Kind};
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::id::{SpoolId, UserName};
-use crate::inbox::{Inboxes, Next, SEQ};
+use crate::inbox::Inboxes;
 use crate::index::{INDEX, Index, Known, Row};
 use crate::ledger::{Ledger, Limits};
 use crate::make;
-use crate::seen::{Keys, SEEN, Seen};
+use crate::numbers::{Next, SEQ};
+use crate::seen::{SEEN, Seen};
 use crate::spool::{Shared, item_name, now, read_item};
 
 const SQLITE: [&str; 4] = [
@@ -90,7 +92,7 @@ pub(crate) fn open(path: &Path, limits: Limits, disk: Disk) -> Result<(Shared, R
         index,
         inboxes,
         seen,
-        keys: Keys::default(),
+        keys: Busy::default(),
         temporaries: AtomicU64::new(0),
         lock,
         disk,

@@ -10,12 +10,11 @@
 //! | 48 | 16 | first half of BLAKE3 of the 48 bytes before |
 //!
 //! A record that does not add up is skipped. Old ones are dropped by writing the file anew when the spool is opened.
-//! Also here: which transfers are being committed at this moment. What this file does *not* know: transfers whose item
-//! is still there; the index finds those.
+//! What this file does *not* know: transfers whose item is still there; the index finds those.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::{self, Read};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::dir::Dir;
 use crate::disk::{Disk, Handle, lock};
@@ -213,49 +212,10 @@ fn rewrite(disk: &Disk, root: &Dir, tmp: &Dir, entries: &[Entry]) -> Result<Hand
     })
 }
 
-/// Transfers that are being committed: a second one with the same key waits for the first.
-#[derive(Debug, Default)]
-pub(crate) struct Keys {
-    busy: Mutex<HashSet<Key>>,
-    free: Condvar,
-}
-
-/// The right to commit some keys.
-#[derive(Debug)]
-pub(crate) struct Held<'a> {
-    keys: &'a Keys,
-    held: Vec<Key>,
-}
-
-impl Keys {
-    /// Waits until none of the keys is being committed, and takes all of them at once.
-    pub(crate) fn hold(&self, held: Vec<Key>) -> Held<'_> {
-        if !held.is_empty() {
-            let mut busy = lock(&self.busy);
-            while held.iter().any(|key| busy.contains(key)) {
-                busy = self.free.wait(busy).unwrap_or_else(PoisonError::into_inner);
-            }
-            busy.extend(held.iter().copied());
-        }
-        Held { keys: self, held }
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        if !self.held.is_empty() {
-            let mut busy = lock(&self.keys.busy);
-            self.held.iter().for_each(|key| {
-                busy.remove(key);
-            });
-            drop(busy);
-            self.keys.free.notify_all();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     const NOW: i64 = 1_795_218_990;

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::busy::Busy;
 use crate::dir::Dir;
 use crate::disk::{Disk, Handle, lock};
 use crate::envelope::{Envelope, FileType, Stranger};
@@ -22,7 +23,7 @@ use crate::index::{Index, Row};
 use crate::ledger::{Ledger, Limits, Usage};
 use crate::make::CLEAN;
 use crate::recover::Recovery;
-use crate::seen::{Key, Keys, Seen};
+use crate::seen::{Key, Seen};
 use crate::stage::{Account, Reservation, Staged};
 use crate::trailer::{self, BadTrailer};
 
@@ -45,7 +46,7 @@ pub(crate) struct Shared {
     pub(crate) index: Index,
     pub(crate) inboxes: Inboxes,
     pub(crate) seen: Seen,
-    pub(crate) keys: Keys,
+    pub(crate) keys: Busy<Key>,
     pub(crate) temporaries: AtomicU64,
     /// Holds the lock while it is open.
     pub(crate) lock: Handle,
@@ -333,7 +334,10 @@ impl Shared {
 
     /// The directory of an inbox in which an item of this number may be seen.
     pub(crate) fn locate(&self, user: &UserName, id: SpoolId) -> Result<(Arc<Dir>, Arc<Inbox>), Error> {
-        let inbox = self.inboxes.existing(user).filter(|inbox| !inbox.is_hidden(id));
+        let inbox = self
+            .inboxes
+            .existing(user)
+            .filter(|inbox| !inbox.numbers.is_hidden(id));
         let inbox = inbox.ok_or_else(|| Error::NoSuchItem {
             user: user.clone(),
             id,
@@ -364,7 +368,7 @@ impl Shared {
                 .filter_map(|(name, _)| std::str::from_utf8(name).ok());
             let mut ids: Vec<SpoolId> = names
                 .filter_map(item_name)
-                .filter(|id| !inbox.is_hidden(*id))
+                .filter(|id| !inbox.numbers.is_hidden(*id))
                 .collect();
             ids.sort_unstable();
             let mut held = held.into_iter().peekable();
@@ -408,7 +412,7 @@ pub(crate) fn item_name(name: &str) -> Option<SpoolId> {
     }
     name.parse()
         .ok()
-        .filter(|id: &SpoolId| id.get() < crate::inbox::ID_MAX)
+        .filter(|id: &SpoolId| id.get() < crate::numbers::ID_MAX)
 }
 
 /// Opens an item and reads its trailer.
