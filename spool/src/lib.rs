@@ -66,9 +66,12 @@ mod group;
 mod id;
 mod inbox;
 mod index;
+mod job;
 mod ledger;
 mod make;
 mod numbers;
+mod place;
+mod queue;
 mod recover;
 mod remove;
 mod seen;
@@ -76,13 +79,14 @@ mod spool;
 mod stage;
 pub mod trailer;
 
-pub use commit::{Committed, Delivery};
+pub use commit::{Committed, Delivery, Placed};
 pub use disk::{Act, Disk, Fault, Step};
 pub use envelope::{
     Attribute, Carriage, Envelope, Facts, FileType, Measure, Origin, Proof, Stranger, TypeSpec,
 };
 pub use error::{Error, Shortage};
 pub use id::{BadSpoolId, BadUserName, SpoolId, USER_NAME_MAX, UserName};
+pub use job::{Chapter, Job, JobSummary, PRIORITY, Progress, QueuedItem, State};
 pub use ledger::{Limits, Usage};
 pub use recover::Recovery;
 pub use spool::{Content, Form, Item, Spool, Summary, Totals};

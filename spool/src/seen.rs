@@ -18,10 +18,11 @@ use std::sync::{Arc, Mutex};
 
 use crate::dir::Dir;
 use crate::disk::{Disk, Handle, lock};
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, Proof};
 use crate::error::Error;
 use crate::group::Group;
 use crate::id::UserName;
+use crate::job::Job;
 
 /// Name of the log.
 pub(crate) const SEEN: &str = "seen.log";
@@ -35,17 +36,35 @@ const CROWD: usize = 65_536;
 /// What makes two deliveries the same.
 pub(crate) type Key = [u8; 32];
 
-/// The key of an item in `user`'s inbox, if its sender gave the transfer an id: BLAKE3 of transfer id, sender's user
-/// name and recipient, each after its length in bytes (32 bits, little-endian), and the digest of the wire form.
+/// The key of an item in `user`'s inbox, if its sender gave the transfer an id: BLAKE3 of transfer id, sender and
+/// recipient, each after its length in bytes (32 bits, little-endian), and the digest of the wire form.
+///
+/// The sender is the user name, followed by the node for one of another host: two nodes may each have a `maint`, and
+/// count their transfers from 1. A local user needs no node to be told from others.
 pub(crate) fn key(envelope: &Envelope, user: &UserName) -> Option<Key> {
     let xid = envelope.facts.xid.as_deref()?;
+    Some(digest(envelope, xid, user.as_str()))
+}
+
+/// The key of an item in the queue, made in the same way; the recipient is `to@place`, which no user is called.
+pub(crate) fn job_key(envelope: &Envelope, job: &Job) -> Option<Key> {
+    let xid = job.xid.as_deref().or(envelope.facts.xid.as_deref())?;
+    Some(digest(envelope, xid, &format!("{}@{}", job.to, job.place)))
+}
+
+fn digest(envelope: &Envelope, xid: &str, recipient: &str) -> Key {
+    let origin = &envelope.facts.origin;
+    let node = origin.node.as_deref().filter(|_| origin.proof != Proof::Local);
     let mut hasher = blake3::Hasher::new();
-    for part in [xid, &envelope.facts.origin.user, user.as_str()] {
+    for part in [Some(xid), Some(&origin.user), node, Some(recipient)]
+        .into_iter()
+        .flatten()
+    {
         hasher.update(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
         hasher.update(part.as_bytes());
     }
     hasher.update(envelope.wire.blake3.as_bytes());
-    Some(*hasher.finalize().as_bytes())
+    *hasher.finalize().as_bytes()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
