@@ -150,9 +150,13 @@ fn report(path: &Path, recovery: &Recovery) {
     for user in &recovery.renumbered {
         warn!(%user, "file of numbers lost: new items are numbered above the highest ever seen");
     }
+    if recovery.queue_renumbered {
+        warn!("file of numbers of the queue lost: new jobs are numbered above the highest ever seen");
+    }
     info!(
         spool = %path.display(),
         items = recovery.items,
+        jobs = recovery.jobs,
         clean = recovery.clean,
         learnt = recovery.learnt,
         forgotten = recovery.forgotten,

@@ -301,7 +301,7 @@ const OPERATIONS: [(&str, Operation); 10] = [
     }),
     (COMES_AND_GOES, |spool| {
         let id = match parcel("ann", b"brief").commit(spool)? {
-            Committed::Stored(ids) | Committed::Repeat(ids) => ids[0].1,
+            Committed::Stored(placed) | Committed::Repeat(placed) => placed.inbox[0].1,
         };
         spool.remove(&user("ann"), id)
     }),
@@ -472,7 +472,7 @@ fn survives(
         .unwrap();
         assert_eq!(
             again,
-            Committed::Repeat(vec![(ann.clone(), crate::common::id(id))]),
+            Committed::Repeat(in_inboxes(vec![(ann.clone(), crate::common::id(id))])),
             "{what}"
         );
     }

@@ -509,8 +509,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     fn committed(&self, committed: &Committed, from: &str, file_type: char) -> Answer {
         let (stored, repeat) = match committed {
-            Committed::Stored(stored) => (stored, false),
-            Committed::Repeat(stored) => (stored, true),
+            Committed::Stored(placed) => (&placed.inbox, false),
+            Committed::Repeat(placed) => (&placed.inbox, true),
         };
         for (user, spoolid) in stored {
             if repeat {

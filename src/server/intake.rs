@@ -104,7 +104,7 @@ impl Intake {
         from: Option<&Stranger>,
         declared: Option<u64>,
     ) -> Result<Intake, Error> {
-        let reservation = spool.reserve(&to, from, declared)?;
+        let reservation = spool.reserve(&to, &[], from, declared)?;
         Ok(Intake {
             spool: Arc::clone(spool),
             to,
@@ -237,6 +237,7 @@ impl Intake {
         };
         Ok(Delivery {
             to: self.to,
+            jobs: Vec::new(),
             reservation: self.reservation,
             local,
             wire,

@@ -48,8 +48,11 @@ struct No(Why, String);
 impl From<Error> for No {
     fn from(err: Error) -> No {
         let why = match &err {
-            Error::NoSuchItem { .. } | Error::NotKept { .. } => Why::NoItem,
-            Error::OverQuota { .. } | Error::NoRoom { .. } | Error::TooLarge { .. } => Why::NoRoom,
+            Error::NoSuchItem { .. } | Error::NoSuchJob(_) | Error::NotKept { .. } => Why::NoItem,
+            Error::OverQuota { .. }
+            | Error::QueueQuota { .. }
+            | Error::NoRoom { .. }
+            | Error::TooLarge { .. } => Why::NoRoom,
             Error::Poisoned => Why::Unavailable,
             _ => Why::Failed,
         };
@@ -551,7 +554,7 @@ mod tests {
         };
         let intake = Intake::open(spool, vec![user.clone()], None, None).unwrap();
         match intake.commit(Draft::default(), origin, 0).unwrap() {
-            Committed::Stored(places) | Committed::Repeat(places) => places[0].1,
+            Committed::Stored(placed) | Committed::Repeat(placed) => placed.inbox[0].1,
         }
     }
 

@@ -101,8 +101,8 @@ const ONLY: [Only; 14] = [
     ),
     Only(
         "rusqlite",
-        &["spool/src/index.rs", "spool/src/error.rs"],
-        "the index can be replaced in one file",
+        &["spool/src/index.rs", "spool/src/index/", "spool/src/error.rs"],
+        "the index can be replaced in one place",
     ),
     Only(
         "udt",
