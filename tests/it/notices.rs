@@ -183,13 +183,9 @@ fn the_hook_program_hears_what_a_receipt_says() {
     let scratch = place.work().join("scratch");
     let daemon = Daemon::with(&format!("[notice]\nhook = [{script:?}, {scratch:?}]"));
     let wire = include_bytes!("../vectors/netdata/v15-ack-deleted.nd");
-    let mut sender = daemon.connect();
-    sender.deliver("alice", "N", "x", wire).has(200);
-    sender.deliver("alice", "I", "x", b"a file").has(200);
-    for (id, said) in [
-        (1, "receipt for ACKME.TEXT (sent 2026-01-02 03:04 UTC): deleted"),
-        (2, ""),
-    ] {
+    let receipt = "receipt for ACKME.TEXT (sent 2026-01-02 03:04 UTC): deleted";
+    for (id, kind, bytes, said) in [(1, "N", wire.as_slice(), receipt), (2, "I", b"a file", "")] {
+        daemon.connect().deliver("alice", kind, "x", bytes).has(200);
         let environment = until("the hook", || fs::read_to_string(out.join(id.to_string())).ok());
         let wanted = format!("UFT_RECEIPT={said}");
         assert!(environment.split('\0').any(|v| v == wanted), "{environment:?}");
