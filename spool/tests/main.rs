@@ -6,7 +6,9 @@ mod common;
 mod crash;
 mod format;
 mod life;
+mod model;
 mod queue;
+mod queue_crash;
 mod threads;
 
 /// The body of the fuzz target, on every end of a fixture's item.
