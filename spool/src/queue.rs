@@ -345,7 +345,8 @@ impl Shared {
         let moved = synced.and_then(|()| self.disk.unlink(self.queue.dir(from), name));
         moved.inspect_err(|_| {
             // What cannot be removed is told from the old file by its number of changes, at the next start.
-            let _ = self.disk.unlink(self.queue.dir(to), name);
+            let undone = self.disk.unlink(self.queue.dir(to), name);
+            let _ = undone.and_then(|()| self.queue.sync(&self.disk, to));
         })
     }
 
