@@ -3,7 +3,9 @@
 //! | file | holds |
 //! |---|---|
 //! | `retry` | pure: pauses between attempts, expiry |
+//! | `hop` | pure: a hop that is busy, down, or being probed |
 //! | `schedule` | pure: which job next, over which hop; hops that are down |
 
+mod hop;
 pub mod retry;
 pub mod schedule;
