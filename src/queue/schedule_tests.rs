@@ -309,7 +309,7 @@ fn a_job_without_a_hop_is_never_taken() {
 fn a_hundred_thousand_jobs_come_and_go_and_leave_nothing_behind() {
     // A job is an entry, its key twice, its rank; the maps add less than as much again.
     assert!(size_of::<Entry>() <= 64);
-    for hops in [1u64, 40, 100_000] {
+    for hops in [40u64, 100_000] {
         let mut s = Schedule::new(RETRY.to_vec(), 3, 0);
         for n in 1..=100_000 {
             let hop = format!("h{}", n % hops);

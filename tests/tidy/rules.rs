@@ -21,7 +21,7 @@ const PURE: [&str; 11] = [
     "src/queue/retry.rs",
     "src/queue/schedule.rs",
     "src/route/",
-    "src/sift.rs",
+    "src/sift/",
     "src/config/",
     "src/display.rs",
     "src/units.rs",
