@@ -86,6 +86,7 @@ pub async fn run(
         Live::new(config.clone()),
     ));
     let mut doors = JoinSet::new();
+    server::callback::look_up(&gateway);
     let addresses = open_uft(&config, &gateway, &mut doors).await?;
     open_local(&config, &gateway, &mut doors).await?;
     let announcer = {
@@ -112,6 +113,7 @@ pub async fn run(
                     warn_of_restart_keys(&gateway.live().config, &fresh);
                     gateway.reload(Live::new(fresh));
                     settings.send_replace(queue_settings(&gateway.live()));
+                    server::callback::look_up(&gateway);
                     info!("configuration read again");
                 }
                 Err(err) => error!(err, "configuration not read again; the old one stays"),

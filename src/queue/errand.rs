@@ -159,5 +159,3 @@ fn tell(spool: &Spool, id: SpoolId, text: &str) {
         debug!(spoolid = %id, err = chain(&err), "story not told");
     }
 }
-
-

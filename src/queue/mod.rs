@@ -44,9 +44,9 @@ use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 use uft_spool::{Error, JobSummary, QueuedItem, Spool, SpoolId, State, UserName};
 
+use self::errand::{Errand, fail};
 use self::schedule::{HopKey, Job, Schedule};
 use self::watch::{Doorbell, Ring};
-use self::errand::{Errand, fail};
 use self::way::{Way, Ways};
 use crate::client::Connection;
 use crate::config::{Peer, QueueSection};
