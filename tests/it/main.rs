@@ -28,6 +28,7 @@ mod netdata;
 mod notices;
 mod peers;
 mod planted;
+mod queue;
 mod quota;
 mod receipts;
 mod receivers;
