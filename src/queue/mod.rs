@@ -15,6 +15,7 @@
 //!
 //! What it does not do: take files from anybody (they come through sessions), or decide who may send what where.
 
+mod hop;
 pub mod retry;
 pub mod schedule;
 pub(crate) mod watch;

@@ -207,6 +207,9 @@ fn read_place(text: &str) -> Result<Place, Fault> {
     if name.len() > HOST_MAX {
         return Err(Fault::LongHost(name.len()));
     }
+    if let Some(c) = name.chars().find(|c| matches!(c, '@' | '[' | ']')) {
+        return Err(Fault::HostCharacter(c));
+    }
     // The zone of a link-local address is the name of an interface, and those know upper case.
     let (address, zone) = name.split_at(name.find('%').unwrap_or(name.len()));
     let name = match address.parse::<Ipv6Addr>() {

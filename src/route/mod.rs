@@ -23,3 +23,6 @@ pub use trail::{Trail, VIA_BYTES_MAX};
 mod bodies;
 #[cfg(test)]
 use crate::route;
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;
