@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{error, info, warn};
 use uft_spool::{Recovery, Spool};
@@ -263,7 +263,8 @@ fn open_queue(gateway: &Arc<Gateway>) -> (watch::Sender<Arc<queue::Settings>>, J
         }),
     };
     let spool = Arc::clone(&gateway.spool);
-    let running = queue::run(spool, current, hooks, doorbell, gateway.stopping());
+    let wanted = gateway.retries().unwrap_or_else(|| mpsc::channel(1).1);
+    let running = queue::run(spool, current, hooks, doorbell, wanted, gateway.stopping());
     (settings, tokio::spawn(running))
 }
 

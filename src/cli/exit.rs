@@ -65,7 +65,8 @@ impl From<Exit> for ExitCode {
 impl From<Why> for Exit {
     fn from(why: Why) -> Exit {
         match why {
-            Why::NoItem => Exit::NoInput,
+            Why::NoItem | Why::NoJob => Exit::NoInput,
+            Why::NoRoute => Exit::NoHost,
             Why::NoUser => Exit::NoUser,
             Why::NotAllowed => Exit::Refused,
             Why::NoRoom => Exit::CannotCreate,

@@ -38,7 +38,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::watch as channel;
+use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
@@ -107,6 +107,7 @@ pub(crate) async fn run(
     mut settings: channel::Receiver<Arc<Settings>>,
     hooks: Hooks,
     mut doorbell: Doorbell,
+    mut wanted: mpsc::Receiver<SpoolId>,
     mut stopping: channel::Receiver<bool>,
 ) {
     let now = settings.borrow_and_update().clone();
@@ -119,6 +120,7 @@ pub(crate) async fn run(
         let wake = queue.wake();
         tokio::select! {
             ring = doorbell.ring() => queue.heard(ring),
+            Some(id) = wanted.recv() => queue.retry_now(id),
             Some(done) = queue.work.join_next() => queue.settle(done),
             () = tokio::time::sleep_until(wake) => queue.expire(),
             _ = rescan.tick() => queue.look_at_everything(),
@@ -216,6 +218,16 @@ impl Queue {
                 Done::Settled
             }
         });
+    }
+
+    /// Somebody wants a job tried at once: it, and the first of its hops even if that is down.
+    fn retry_now(&mut self, id: SpoolId) {
+        if let Some(hop) = self.known.get(&id).and_then(|known| known.hops.first()) {
+            self.schedule.reached(hop);
+        }
+        if !self.schedule.retry_now(id) {
+            self.look(id);
+        }
     }
 
     /// Compares the names in the directories with what is known. The first time, nothing is: then all are read.

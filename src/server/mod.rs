@@ -5,7 +5,7 @@
 //! | `conn` | one UFT session: socket, protocol and spool |
 //! | `intake` | one file on its way in: staging and conversion |
 //! | `wire_form` | its bytes as sent, written down only when they must be |
-//! | `local` | the Unix socket of this host's own programs |
+//! | `local` | the Unix socket of this host's own programs; `local/queue`: what they ask of the queue |
 //! | `notice` | telling people of arrivals and messages |
 //! | `receipts` | receipts of NETDATA: those that come, and those that are owed |
 //! | `query` | answers to `CPQ` |
@@ -39,9 +39,9 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{debug, warn};
-use uft_spool::{Spool, Stranger, UserName};
+use uft_spool::{Spool, SpoolId, Stranger, UserName};
 
 use self::budget::Budget;
 use self::callback::CallBacks;
@@ -61,6 +61,8 @@ const ANNOUNCED_BURST: u32 = 32_256;
 /// Refusals being written at once to peers for whom there is no place; more than that are just closed.
 const TURNED_AWAY_AT_ONCE: usize = 64;
 
+/// Jobs that users want tried now and that were not heard of yet.
+const RETRIES_AT_ONCE: usize = 1024;
 /// Account look-ups at once.
 const LOOK_UPS_AT_ONCE: usize = 16;
 
@@ -77,6 +79,10 @@ pub(crate) struct Gateway {
     look_ups: Semaphore,
     /// Receipts that may be sent.
     receipts: Budget,
+    /// Jobs of the queue that somebody wants tried now.
+    pub(crate) retry: mpsc::Sender<SpoolId>,
+    /// The other end, until it is taken.
+    retries: Mutex<Option<mpsc::Receiver<SpoolId>>>,
     sessions: AtomicU64,
     transfers: AtomicU64,
     stopping: watch::Sender<bool>,
@@ -150,6 +156,7 @@ fn agent_key(config: &Config) -> Option<Vec<u8>> {
 
 impl Gateway {
     pub(crate) fn new(spool: Arc<Spool>, notices: Notices, live: Live) -> Gateway {
+        let (retry, retries) = mpsc::channel(RETRIES_AT_ONCE);
         Gateway {
             spool,
             notices,
@@ -159,6 +166,8 @@ impl Gateway {
             callbacks: CallBacks::default(),
             look_ups: Semaphore::new(LOOK_UPS_AT_ONCE),
             receipts: Budget::new(receipts::A_MINUTE),
+            retry,
+            retries: Mutex::new(Some(retries)),
             sessions: AtomicU64::new(0),
             transfers: AtomicU64::new(0),
             stopping: watch::Sender::new(false),
@@ -185,6 +194,11 @@ impl Gateway {
 
     pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
         self.stopping.subscribe()
+    }
+
+    /// The jobs that users want tried now, for whoever sends them: the first who asks.
+    pub(crate) fn retries(&self) -> Option<mpsc::Receiver<SpoolId>> {
+        self.retries.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// UFT sessions open now.

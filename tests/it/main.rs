@@ -29,6 +29,7 @@ mod netdata;
 mod notices;
 mod peers;
 mod planted;
+mod queue;
 mod quota;
 mod receipts;
 mod receivers;

@@ -166,7 +166,10 @@ const ONLY: [Only; 14] = [
 const MODULES: [(&str, &[&str]); 18] = [
     ("canon", &[]),
     ("channel", &[]),
-    ("cli", &["canon", "client", "display", "local", "proto", "units"]),
+    (
+        "cli",
+        &["canon", "client", "display", "local", "proto", "route", "units"],
+    ),
     ("client", &["cli", "display", "local", "proto", "units"]),
     ("config", &["proto", "units"]),
     ("daemon", &["config", "display", "queue", "server", "tls"]),

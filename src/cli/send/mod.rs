@@ -79,6 +79,8 @@ struct Outcome<'a> {
     bytes: Option<u64>,
     seconds: f64,
     digest: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<u64>,
 }
 
 /// Carries out an order.
@@ -126,11 +128,11 @@ fn by_host(order: &Order) -> Vec<(Endpoint, Vec<&Recipient>)> {
 /// Where a recipient's server is.
 fn endpoint(recipient: &Recipient, order: &Order) -> Endpoint {
     match &recipient.host {
-        Some(host) => Endpoint::Tcp {
+        Some(host) if !recipient.queued => Endpoint::Tcp {
             host: host.name.clone(),
             port: host.port.unwrap_or(order.port),
         },
-        None => Endpoint::Local(order.socket.clone()),
+        _ => Endpoint::Local(order.socket.clone()),
     }
 }
 
@@ -235,7 +237,7 @@ impl Run<'_> {
         attributes.extend(self.order.said.attributes.iter().cloned());
         let sizes = batch.iter().map(|input| input.size);
         Ok(Parcel {
-            to: recipient.user.clone(),
+            to: recipient.told(),
             from: self.from.clone(),
             size: sizes.sum(),
             spec: uft_spool::TypeSpec::plain(first.file_type),
@@ -294,23 +296,29 @@ impl Run<'_> {
                 to: recipient.to_string(),
                 file,
                 files: self.files(),
-                status: "delivered",
+                status: match receipt.job {
+                    Some(_) => "queued",
+                    None => "delivered",
+                },
                 code: Some(receipt.code),
                 text: &receipt.text,
                 id: receipt.id.map(uft_spool::SpoolId::get),
                 bytes: Some(receipt.bytes),
                 seconds,
                 digest: Some(&receipt.digest),
+                job: receipt.job.map(uft_spool::SpoolId::get),
             }))
         } else if order.quiet {
             Ok(())
         } else {
-            let id = receipt.id.map_or_else(String::new, |id| format!(" as item {id}"));
-            self.console.line(&format!(
-                "{}: delivered to {recipient}{id} ({}, {seconds:.2} s)",
-                shown(file),
-                units::size(receipt.bytes)
-            ))
+            let fate = match (receipt.job, receipt.id) {
+                (Some(job), _) => format!("queued as job {job} for {recipient}"),
+                (None, Some(id)) => format!("delivered to {recipient} as item {id}"),
+                (None, None) => format!("delivered to {recipient}"),
+            };
+            let (file, size) = (shown(file), units::size(receipt.bytes));
+            self.console
+                .line(&format!("{file}: {fate} ({size}, {seconds:.2} s)"))
         };
         if let Err(failure) = printed {
             self.exit = self.exit.then(self.console.complain(&failure));
@@ -337,6 +345,7 @@ impl Run<'_> {
             bytes: None,
             seconds,
             digest: None,
+            job: None,
         }));
         if let Err(failure) = printed {
             self.console.complain(&failure);
