@@ -97,7 +97,7 @@ pub(crate) async fn send(console: Console, order: &Order) -> Exit {
         return run.exit;
     }
     let batch = match order.together {
-        true => inputs.len(),
+        true => inputs.len().max(1),
         false => 1,
     };
     let mut carrier = Carrier::new(console, order.manner);
