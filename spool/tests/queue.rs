@@ -289,7 +289,7 @@ fn what_waits_counts_against_its_owner_and_not_against_an_inbox() {
         Err(Error::QueueQuota { .. })
     ));
     assert!(matches!(
-        spool.reserve(&[], &[owner.clone()], None, Some(21)),
+        spool.reserve(&[], std::slice::from_ref(&owner), None, Some(21)),
         Err(Error::QueueQuota { wanted: 21, .. })
     ));
     // What came from a peer is nobody's.
