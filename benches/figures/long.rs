@@ -130,6 +130,7 @@ fn store(spool: &Spool, user: &UserName, n: usize) {
         xid: None,
         exact: true,
         notes: Vec::new(),
+        receipt: None,
     };
     let wire_measure = local.measure();
     spool

@@ -154,6 +154,7 @@ fn deliver<'a>(spool: &Spool, user: &UserName, mut chunks: impl Iterator<Item = 
         xid: Some(format!("x{}", XID.fetch_add(1, Ordering::Relaxed))),
         exact: true,
         notes: vec![],
+        receipt: None,
     };
     let wire_measure = local.measure();
     spool.commit(Delivery {

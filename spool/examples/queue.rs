@@ -120,6 +120,7 @@ fn queue(spool: &Spool) -> Outcome<SpoolId> {
         xid: Some(format!("alpha.{:032x}", XID.fetch_add(1, Ordering::Relaxed))),
         exact: true,
         notes: vec![],
+        receipt: None,
     };
     let committed = spool.commit(Delivery {
         to: vec![],

@@ -13,10 +13,11 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
+use rusqlite::types::Type;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Statement, params};
 
 use crate::disk::{Disk, lock};
-use crate::envelope::{Envelope, FileType, Proof, Stranger};
+use crate::envelope::{Envelope, FileType, Proof, Receipt, Stranger};
 use crate::error::Error;
 use crate::id::{SpoolId, UserName};
 use crate::ledger::Usage;
@@ -30,8 +31,9 @@ pub(crate) use jobs::JobRow;
 pub(crate) const INDEX: &str = "index.sqlite";
 /// Number of the table layout below.
 const LAYOUT: i64 = 2;
-/// The layout of the first release: the same without [`JOB_TABLES`].
+/// The layout of the first release, and what it lacks besides [`JOB_TABLES`].
 const BEFORE_JOBS: i64 = 1;
+const LACKING: &str = "ALTER TABLE item ADD COLUMN receipt TEXT;";
 /// Changes that wait in memory.
 const BATCH: usize = 64;
 /// Rows read between two chances for others.
@@ -41,7 +43,7 @@ const TABLES: &str = "
     CREATE TABLE item (
         user TEXT NOT NULL, id INTEGER NOT NULL, sender TEXT NOT NULL, type TEXT NOT NULL, size INTEGER NOT NULL,
         received INTEGER NOT NULL, name TEXT, title TEXT, charged INTEGER NOT NULL, stranger TEXT, key BLOB,
-        forms INTEGER NOT NULL, PRIMARY KEY (user, id)) WITHOUT ROWID;
+        forms INTEGER NOT NULL, receipt TEXT, PRIMARY KEY (user, id)) WITHOUT ROWID;
     CREATE INDEX item_received ON item (received);
     CREATE UNIQUE INDEX item_key ON item (key, user, id) WHERE key IS NOT NULL;
     CREATE TABLE high (user TEXT PRIMARY KEY NOT NULL, id INTEGER NOT NULL) WITHOUT ROWID;";
@@ -72,21 +74,18 @@ impl Row {
     pub(crate) fn of(user: &UserName, id: SpoolId, envelope: &Envelope) -> Row {
         let facts = &envelope.facts;
         let origin = &facts.origin;
-        let from = match origin.user.as_str() {
-            "" => origin.host.clone(),
-            user => format!("{user}@{}", origin.host),
-        };
         let stranger = (origin.proof == Proof::Address)
             .then(|| origin.host.parse().ok().map(Stranger::of))
             .flatten();
         let summary = Summary {
             id,
-            from,
+            from: origin.sender(),
             file_type: facts.stored_as,
             size: envelope.local.bytes,
             received: facts.received,
             name: facts.name.clone(),
             title: facts.attribute("TITLE").map(str::to_owned),
+            receipt: facts.receipt.clone(),
         };
         let facts = RowFacts {
             charged: envelope.charge(),
@@ -149,7 +148,7 @@ impl Index {
         let fresh = layout == 0 && tables == 0;
         let missing = match layout {
             0 if fresh => format!("{TABLES} {JOB_TABLES}"),
-            BEFORE_JOBS => JOB_TABLES.to_owned(),
+            BEFORE_JOBS => format!("{LACKING} {JOB_TABLES}"),
             LAYOUT => String::new(),
             other => return Err(Error::damaged(INDEX, format!("layout {other}"))),
         };
@@ -222,7 +221,7 @@ impl Index {
         let transaction = db.transaction()?;
         {
             let mut put = transaction.prepare_cached(
-                "INSERT OR REPLACE INTO item VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                "INSERT OR REPLACE INTO item VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?;
             let mut delete = transaction.prepare_cached("DELETE FROM item WHERE user = ?1 AND id = ?2")?;
             let mut high = transaction.prepare_cached(
@@ -442,6 +441,7 @@ fn insert(statement: &mut Statement<'_>, row: &Row) -> rusqlite::Result<()> {
     let (summary, facts) = (&row.summary, &row.facts);
     let letter = summary.file_type.letter();
     let mut bytes = [0; 4];
+    let receipt = summary.receipt.as_ref().map(serde_json::to_string);
     statement.execute(params![
         row.user.as_str(),
         signed(summary.id.get()),
@@ -455,6 +455,9 @@ fn insert(statement: &mut Statement<'_>, row: &Row) -> rusqlite::Result<()> {
         facts.stranger.as_ref().map(Stranger::as_str),
         facts.key,
         i64::from(facts.wire) | i64::from(facts.aux) << 1,
+        receipt
+            .transpose()
+            .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?,
     ])?;
     Ok(())
 }
@@ -471,8 +474,7 @@ fn facts(row: &rusqlite::Row<'_>, from: usize) -> rusqlite::Result<RowFacts> {
 }
 
 fn summary(row: &rusqlite::Row<'_>) -> rusqlite::Result<Summary> {
-    let wrong =
-        |column| rusqlite::Error::InvalidColumnType(column, "item".into(), rusqlite::types::Type::Null);
+    let wrong = |column| rusqlite::Error::InvalidColumnType(column, "item".into(), Type::Null);
     let letter = row.get_ref(2)?.as_str()?.chars().next();
     let file_type = FileType::ALL
         .into_iter()
@@ -485,11 +487,19 @@ fn summary(row: &rusqlite::Row<'_>) -> rusqlite::Result<Summary> {
         received: row.get(4)?,
         name: row.get(5)?,
         title: row.get(6)?,
+        receipt: receipt(row, 7)?,
     })
 }
 
+/// The receipt that a row holds, in the form that it has in the envelope.
+fn receipt(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<Receipt>> {
+    let text: Option<String> = row.get(column)?;
+    let receipt = text.map(|text| serde_json::from_str(&text)).transpose();
+    receipt.map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, e.into()))
+}
+
 fn summaries(db: &Connection, user: &UserName, after: i64, into: &mut Vec<Summary>) -> rusqlite::Result<()> {
-    let sql = "SELECT id, sender, type, size, received, name, title FROM item
+    let sql = "SELECT id, sender, type, size, received, name, title, receipt FROM item
         WHERE user = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query(params![user.as_str(), after, PAGE])?;
@@ -500,14 +510,14 @@ fn summaries(db: &Connection, user: &UserName, after: i64, into: &mut Vec<Summar
 }
 
 fn rows(db: &Connection, user: &UserName) -> rusqlite::Result<Vec<Row>> {
-    let sql = "SELECT id, sender, type, size, received, name, title, charged, stranger, key, forms FROM item
+    let sql = "SELECT id, sender, type, size, received, name, title, receipt, charged, stranger, key, forms FROM item
         WHERE user = ?1 ORDER BY id";
     let mut statement = db.prepare_cached(sql)?;
     let rows = statement.query_map(params![user.as_str()], |row| {
         Ok(Row {
             user: user.clone(),
             summary: summary(row)?,
-            facts: facts(row, 7)?,
+            facts: facts(row, 8)?,
         })
     })?;
     rows.collect()

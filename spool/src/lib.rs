@@ -95,7 +95,7 @@ pub mod trailer;
 pub use commit::{Committed, Delivery, Placed};
 pub use disk::{Act, Disk, Fault, Step};
 pub use envelope::{
-    Attribute, Carriage, Envelope, Facts, FileType, Measure, Origin, Proof, Stranger, TypeSpec,
+    Attribute, Carriage, Envelope, Facts, Fate, FileType, Measure, Origin, Proof, Receipt, Stranger, TypeSpec,
 };
 pub use error::{Error, Shortage};
 pub use id::{BadSpoolId, BadUserName, SpoolId, USER_NAME_MAX, UserName};

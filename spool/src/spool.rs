@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::busy::Busy;
 use crate::dir::Dir;
 use crate::disk::{Disk, Handle, lock};
-use crate::envelope::{Envelope, FileType, Stranger};
+use crate::envelope::{Envelope, FileType, Receipt, Stranger};
 use crate::error::Error;
 use crate::id::{SpoolId, UserName};
 use crate::inbox::{Inbox, Inboxes};
@@ -71,6 +71,8 @@ pub struct Summary {
     pub name: Option<String>,
     /// The TITLE attribute: hostile text.
     pub title: Option<String>,
+    /// It is a receipt: hostile text.
+    pub receipt: Option<Receipt>,
 }
 
 /// One item with its envelope.

@@ -47,6 +47,7 @@ pub(crate) fn facts(xid: Option<&str>) -> Facts {
         xid: xid.map(str::to_owned),
         exact: true,
         notes: vec![],
+        receipt: None,
     }
 }
 

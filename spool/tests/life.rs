@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use crate::common::*;
-use uft_spool::{Act, Committed, Disk, Error, Fault, Form, Limits, Spool, Stranger, Usage};
+use uft_spool::{Act, Committed, Disk, Error, Fate, Fault, Form, Limits, Receipt, Spool, Stranger, Usage};
 
 fn open() -> (tempfile::TempDir, Spool) {
     let temp = tempfile::tempdir().unwrap();
@@ -343,4 +343,53 @@ fn after_a_failed_fsync_only_reading_and_removing_go_on() {
         assert!(!recovery.clean);
         assert!(parcel("ann", b"again").ids(&spool)[0] > id(3));
     }
+}
+
+#[test]
+fn a_receipt_is_listed_as_one_from_the_index_and_from_the_files() {
+    let (temp, spool) = open();
+    let deliver = |receipt: Option<Receipt>| {
+        let reservation = spool.reserve(&[user("ann")], &[], None, None).unwrap();
+        let local = spool.stage(&reservation);
+        let wire_measure = local.measure();
+        let facts = uft_spool::Facts {
+            receipt,
+            ..facts(None)
+        };
+        spool
+            .commit(uft_spool::Delivery {
+                to: vec![user("ann")],
+                jobs: vec![],
+                reservation,
+                local,
+                wire: None,
+                wire_measure,
+                aux: None,
+                facts,
+            })
+            .unwrap();
+    };
+    let receipts = [
+        None,
+        Some(Receipt {
+            name: Some("NOT\u{1b}ES.\"TEXT\"".into()),
+            sent: Some(1_795_218_990),
+            fate: Fate::Received,
+        }),
+        Some(Receipt {
+            name: None,
+            sent: None,
+            fate: Fate::Other("lost\n".into()),
+        }),
+    ];
+    receipts.clone().into_iter().for_each(deliver);
+    let listed = |spool: &Spool| -> Vec<Option<Receipt>> {
+        let list = spool.list(&user("ann")).unwrap();
+        list.into_iter().map(|summary| summary.receipt).collect()
+    };
+    assert_eq!(listed(&spool), receipts);
+    drop(spool);
+    std::fs::remove_file(temp.path().join("index.sqlite")).unwrap();
+    let (spool, _) = Spool::open(temp.path(), LIMITS).unwrap();
+    assert_eq!(listed(&spool), receipts);
 }
