@@ -413,6 +413,11 @@ impl Opening<'_> {
         }
         self.recovery.learnt += rows.len() as u64;
         self.recovery.forgotten += gone.len() as u64;
+        if !rows.is_empty() && !self.recovery.clean {
+            // A killed process may have renamed them without the fsync, and from now on a repeat of them is answered
+            // as stored. A failure poisons; what is there can still be read.
+            let _ = self.disk.sync_dir(dir);
+        }
         if !(rows.is_empty() && gone.is_empty()) {
             index.correct(&rows, &gone)?;
         }
