@@ -45,7 +45,7 @@ pub struct Recovery {
     pub clean: bool,
     /// Temporary files that were removed.
     pub swept: usize,
-    /// Siblings without an item, and items of the queue without a job, that were removed.
+    /// Siblings without an item, items of the queue without a job, and older files of a job, that were removed.
     pub orphans: usize,
     /// What was moved to `corrupt/`: where it was, and why.
     pub quarantined: Vec<(PathBuf, String)>,

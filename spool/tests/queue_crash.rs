@@ -412,6 +412,12 @@ fn a_failing_index_fails_no_change_of_the_queue_and_is_repaired() {
             let now = stock(&spool);
             assert_ne!(now, before, "{operation}");
             knows_repeats(operation, &spool);
+            // A job that the index has never heard of is known as well.
+            let late = with_xid("late", queued("bob@BETA", b"late"));
+            let ids = late.job_ids(&spool);
+            let again = late.commit(&spool).unwrap();
+            assert!(matches!(again, Committed::Repeat(placed) if placed.queue == ids));
+            spool.finish(ids[0]).unwrap();
             disk.heal();
             assert_eq!(stock(&spool), now, "{operation}");
             drop(spool);
