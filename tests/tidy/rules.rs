@@ -165,7 +165,10 @@ const ONLY: [Only; 14] = [
 const MODULES: [(&str, &[&str]); 17] = [
     ("canon", &[]),
     ("channel", &[]),
-    ("cli", &["canon", "client", "display", "local", "proto", "units"]),
+    (
+        "cli",
+        &["canon", "client", "display", "local", "proto", "route", "units"],
+    ),
     ("client", &["cli", "display", "local", "proto", "units"]),
     ("config", &["proto", "units"]),
     ("daemon", &["config", "display", "queue", "server", "tls"]),
