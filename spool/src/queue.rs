@@ -20,7 +20,7 @@ use crate::error::Error;
 use crate::group::Group;
 use crate::id::{SpoolId, UserName};
 use crate::index::JobRow;
-use crate::job::{Chapter, JOB_MAX, Job, JobFile, JobSummary, Progress, QueuedItem, Shelf};
+use crate::job::{Chapter, JOB_MAX, Job, JobFile, JobSummary, Progress, QueuedItem, Shelf, State};
 use crate::ledger::Usage;
 use crate::numbers::{Next, Numbers};
 use crate::seen::{Entry, Key};
@@ -116,6 +116,34 @@ impl Spool {
         let mut rows = self.shared.repaired_jobs()?;
         rows.sort_unstable_by_key(|row| row.id);
         Ok(rows.into_iter().map(JobRow::summary).collect())
+    }
+
+    /// Where each job is by the names in the directories, which is all that is looked at: [`State::Deferred`] is not
+    /// told from [`State::Ready`]. For whoever wants to know whether something was moved by hand.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn job_states(&self) -> Result<Vec<(SpoolId, State)>, Error> {
+        let queue = &self.shared.queue;
+        let mut states = Vec::new();
+        for shelf in Shelf::ALL {
+            for (name, _) in queue.dir(shelf).entries()? {
+                let name = std::str::from_utf8(&name).unwrap_or_default();
+                let id = name.strip_suffix(".job").and_then(item_name);
+                if let Some(id) = id.filter(|id| !queue.numbers.is_hidden(*id)) {
+                    states.push((id, shelf.state(&Progress::default())));
+                }
+            }
+        }
+        Ok(states)
+    }
+
+    /// Reads every job file and puts the index right, after something was moved by hand.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn relearn_jobs(&self) -> Result<(), Error> {
+        self.shared.repaired_jobs().map(drop)
     }
 
     /// One job and the envelope of its item.
@@ -317,7 +345,8 @@ impl Shared {
         let moved = synced.and_then(|()| self.disk.unlink(self.queue.dir(from), name));
         moved.inspect_err(|_| {
             // What cannot be removed is told from the old file by its number of changes, at the next start.
-            let _ = self.disk.unlink(self.queue.dir(to), name);
+            let undone = self.disk.unlink(self.queue.dir(to), name);
+            let _ = undone.and_then(|()| self.queue.sync(&self.disk, to));
         })
     }
 

@@ -112,6 +112,7 @@ impl From<&ClientError> for Exit {
 fn refused(code: u16) -> Exit {
     match code {
         532 | 550 | 553 => Exit::NoUser,
+        533 => Exit::NoHost,
         531 | 541 | 559 => Exit::CannotCreate,
         // Too many sessions, shutting down, no spool at the moment, nobody there to read a message.
         521 | 522 | 545 | 557 => Exit::Temporary,

@@ -116,6 +116,8 @@ fn outcome(error: &ClientError) -> Outcome {
         ClientError::Resolve { .. }
         | ClientError::Unreachable { .. }
         | ClientError::Protocol { .. }
+        | ClientError::NotProven { .. }
+        | ClientError::NoRandomBits(_)
         | ClientError::Local(_)
         | ClientError::NotAdmitted { .. } => Outcome::Down(said),
         ClientError::Lost { .. } | ClientError::TimedOut { .. } => Outcome::Later(said),
@@ -205,7 +207,11 @@ fn sender(item: &QueuedItem, node: &str) -> Result<(String, Vec<(String, String)
     let theirs = facts.attributes.iter().filter(|a| !left_out(&a.key));
     let mut theirs: Vec<Attribute> = theirs.cloned().collect();
     let own = origin.proof == Proof::Local;
-    let forwarder = item.job.owner.as_ref().filter(|owner| !own || owner.as_str() != origin.user);
+    let forwarder = item
+        .job
+        .owner
+        .as_ref()
+        .filter(|owner| !own || owner.as_str() != origin.user);
     let from = match forwarder {
         _ if item.job.notice => {
             trail.origin = None;
@@ -225,7 +231,8 @@ fn sender(item: &QueuedItem, node: &str) -> Result<(String, Vec<(String, String)
         }
         None => {
             let vouched = !origin.user.is_empty() && (own || origin.proof.is_gateway());
-            trail.origin = vouched.then(|| format!("{}@{}", origin.user, origin.node.as_deref().unwrap_or(node)));
+            trail.origin =
+                vouched.then(|| format!("{}@{}", origin.user, origin.node.as_deref().unwrap_or(node)));
             origin.user.clone()
         }
     };

@@ -241,6 +241,16 @@ impl Queue {
             Some(known) => (*state == State::Held) != known.held || *state == State::Failed,
         });
         let all: Vec<SpoolId> = gone.chain(differs.map(|(id, _)| *id)).collect();
+        if !all.is_empty() {
+            // Somebody moved job files, or an event was lost: the list that people see is to say so too.
+            let spool = Arc::clone(&self.spool);
+            self.work.spawn_blocking(move || {
+                if let Err(err) = spool.relearn_jobs() {
+                    warn!(err = chain(&err), "the queue cannot be listed");
+                }
+                Done::Settled
+            });
+        }
         all.into_iter().for_each(|id| self.look(id));
     }
 
@@ -270,7 +280,10 @@ impl Queue {
             self.schedule.remove(id);
         }
         let queued = summary.job.queued.saturating_mul(1000);
-        let attempts = self.known.get(&id).map_or(summary.progress.attempts, |known| known.attempts);
+        let attempts = self
+            .known
+            .get(&id)
+            .map_or(summary.progress.attempts, |known| known.attempts);
         let expires = retry::after(queued, self.settings.queue.expire.0);
         let job = Job {
             id,
@@ -279,7 +292,7 @@ impl Queue {
             priority: summary.job.priority,
             size: summary.size,
         };
-        let new = self.schedule.insert(job, held);
+        let new = self.schedule.insert(job, held, now());
         match (new, held) {
             (true, false) if summary.progress.due.saturating_mul(1000) > now() => {
                 self.schedule.defer(id, summary.progress.due.saturating_mul(1000));
@@ -420,7 +433,11 @@ impl Queue {
                 attempts: self.known.get(&id).map_or(0, |known| known.attempts),
                 expires: self.known.get(&id).map_or(i64::MAX, |known| known.expires),
             };
-            let connection = self.idle.get_mut(&key).and_then(Vec::pop).map(|(_, connection)| connection);
+            let connection = self
+                .idle
+                .get_mut(&key)
+                .and_then(Vec::pop)
+                .map(|(_, connection)| connection);
             self.sending += 1;
             self.work.spawn(errand.run(hop, connection));
         }
@@ -444,7 +461,10 @@ impl Queue {
             }) => {
                 self.sending -= 1;
                 if let Some(connection) = connection {
-                    self.idle.entry(hop).or_default().push((Instant::now(), connection));
+                    self.idle
+                        .entry(hop)
+                        .or_default()
+                        .push((Instant::now(), connection));
                 }
                 if let Some(known) = self.known.get_mut(&id) {
                     known.attempts = attempts;
@@ -496,7 +516,13 @@ impl Queue {
         self.work.spawn_blocking(move || {
             let to = (hooks.inboxes)(&user);
             if to.is_empty() {
-                fail(&spool, &settings, &hooks, id, &format!("there is no user {user} here"));
+                fail(
+                    &spool,
+                    &settings,
+                    &hooks,
+                    id,
+                    &format!("there is no user {user} here"),
+                );
                 return Done::Settled;
             }
             match spool.deliver_job(id, &to) {
@@ -526,11 +552,16 @@ impl Queue {
 
     /// When there is something to do even if nothing happens.
     fn wake(&self) -> Instant {
-        let due = if self.sending < AT_ONCE { self.schedule.wake_at() } else { None };
+        let due = if self.sending < AT_ONCE {
+            self.schedule.wake_at()
+        } else {
+            None
+        };
         let expiry = self.expiries.first().map(|(at, _)| *at);
         let idle = (!self.idle.is_empty()).then(|| Instant::now() + LINGER);
         let next = [due, expiry].into_iter().flatten().min();
-        let next = next.map(|at| Instant::now() + Duration::from_millis(u64::try_from(at - now()).unwrap_or(0)));
+        let next =
+            next.map(|at| Instant::now() + Duration::from_millis(u64::try_from(at - now()).unwrap_or(0)));
         let far = Instant::now() + Duration::from_secs(3600);
         [next, idle].into_iter().flatten().min().unwrap_or(far)
     }
@@ -539,13 +570,16 @@ impl Queue {
     fn close_idle(&mut self) {
         let mut old = Vec::new();
         for connections in self.idle.values_mut() {
-            while connections.first().is_some_and(|(since, _)| since.elapsed() >= LINGER) {
+            while connections
+                .first()
+                .is_some_and(|(since, _)| since.elapsed() >= LINGER)
+            {
                 old.push(connections.remove(0).1);
             }
         }
         self.idle.retain(|_, connections| !connections.is_empty());
         for connection in old {
-            tokio::spawn(connection.quit(&mut |_| {}));
+            tokio::spawn(async move { connection.quit(&mut |_| {}).await });
         }
     }
 
@@ -612,7 +646,13 @@ impl Errand {
             }
             Outcome::Never(said) => {
                 self.tell(format!("{route} does not take it: {said}"));
-                fail(&self.spool, &self.settings, &self.hooks, id, &format!("{route}: {said}"));
+                fail(
+                    &self.spool,
+                    &self.settings,
+                    &self.hooks,
+                    id,
+                    &format!("{route}: {said}"),
+                );
                 schedule::Outcome::Gone
             }
             Outcome::Broken(said) => {
@@ -679,7 +719,11 @@ fn fail(spool: &Spool, settings: &Settings, hooks: &Hooks, id: SpoolId, why: &st
             node: &settings.node,
             hostname: &settings.hostname,
         };
-        match office.send(&item.envelope.facts.origin, Letter::failure(&item, why, &settings.node), now() / 1000) {
+        match office.send(
+            &item.envelope.facts.origin,
+            Letter::failure(&item, why, &settings.node),
+            now() / 1000,
+        ) {
             Ok(stored) => stored.iter().for_each(|(user, id)| (hooks.arrived)(user, *id)),
             Err(err) => warn!(spoolid = %id, err = chain(&err), "its sender could not be told"),
         }

@@ -114,6 +114,15 @@ impl FromStr for NodeName {
     }
 }
 
+impl FromStr for Place {
+    type Err = Fault;
+
+    /// A short word without a dot and without a port is a node, everything else a host.
+    fn from_str(text: &str) -> Result<Place, Fault> {
+        read_place(text)
+    }
+}
+
 impl FromStr for Address {
     type Err = BadAddress;
 
@@ -198,7 +207,6 @@ pub fn place(text: &str) -> Result<(&str, Option<u16>), Fault> {
     }
 }
 
-/// A short word without a dot and without a port is a node, everything else a host.
 fn read_place(text: &str) -> Result<Place, Fault> {
     if let Ok(node) = text.parse() {
         return Ok(Place::Node(node));

@@ -24,6 +24,7 @@ pub(crate) mod local;
 pub(crate) mod notice;
 mod query;
 mod receipts;
+mod recipient;
 pub(crate) mod users;
 mod verdict;
 mod wire_form;
@@ -79,6 +80,7 @@ pub(crate) struct Gateway {
     /// The other end, until it is taken.
     retries: Mutex<Option<mpsc::Receiver<SpoolId>>>,
     sessions: AtomicU64,
+    transfers: AtomicU64,
     stopping: watch::Sender<bool>,
     started: Instant,
     listeners: Mutex<Vec<String>>,
@@ -90,7 +92,7 @@ pub(crate) struct Live {
     pub(crate) config: Config,
     pub(crate) users: Directory,
     pub(crate) agent_key: Option<Vec<u8>>,
-    pub(crate) peers: Peers,
+    pub(crate) peers: Arc<Peers>,
     pub(crate) table: Arc<Table>,
 }
 
@@ -99,7 +101,7 @@ impl Live {
     pub(crate) fn new(config: Config) -> Live {
         let users = Directory::new(&config.users);
         let agent_key = agent_key(&config);
-        let peers = Peers::new(&config);
+        let peers = Arc::new(Peers::new(&config));
         let table = Arc::new(table(&config));
         Live {
             config,
@@ -162,6 +164,7 @@ impl Gateway {
             retry,
             retries: Mutex::new(Some(retries)),
             sessions: AtomicU64::new(0),
+            transfers: AtomicU64::new(0),
             stopping: watch::Sender::new(false),
             started: Instant::now(),
             listeners: Mutex::default(),
@@ -223,6 +226,18 @@ impl Gateway {
             .clone()
     }
 
+    /// A transfer id for a file whose sender gave it none: so that the next gateway knows it when it comes twice.
+    pub(crate) fn transfer_id(&self) -> String {
+        let mut random = [0; 16];
+        // Without random bits the id is still one of this process: what was queued before has another number.
+        let _ = getrandom::fill(&mut random);
+        let (node, number) = (
+            self.live().config.node.clone(),
+            self.transfers.fetch_add(1, Ordering::Relaxed),
+        );
+        format!("{node}.{number:x}.{:032x}", u128::from_ne_bytes(random))
+    }
+
     fn next_session(&self) -> u64 {
         self.sessions.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -273,6 +288,14 @@ fn fresh_nonce() -> Option<Nonce> {
         .inspect_err(|err| warn!(%err, "no random bits: gateways cannot prove themselves"))
         .ok()?;
     Some(Nonce(bits))
+}
+
+/// Runs something that blocks, on the threads meant for it.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(err) => std::panic::resume_unwind(err.into_panic()),
+    }
 }
 
 /// Those for whom there is no place.

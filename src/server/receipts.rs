@@ -193,9 +193,9 @@ fn deliver(gateway: &Gateway, owed: Owed) -> Result<Vec<(UserName, SpoolId)>, No
     let mut intake = Intake::open(&gateway.spool, to, None, Some(owed.wire.len() as u64))?;
     intake.begin(Fork::Data, &draft);
     intake.take(Fork::Data, &owed.wire)?;
-    let (Committed::Stored(stored) | Committed::Repeat(stored)) =
+    let (Committed::Stored(placed) | Committed::Repeat(placed)) =
         intake.commit(draft, origin, Timestamp::now().as_second())?;
-    Ok(stored)
+    Ok(placed.inbox)
 }
 
 #[cfg(test)]

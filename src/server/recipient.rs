@@ -20,6 +20,12 @@ pub(crate) enum Recipient {
     Elsewhere(Box<Job>),
 }
 
+impl From<Vec<UserName>> for Recipient {
+    fn from(users: Vec<UserName>) -> Recipient {
+        Recipient::Inboxes(users)
+    }
+}
+
 /// Who a session is with, as far as routes depend on it.
 #[derive(Clone, Debug)]
 pub(crate) struct Sender {
@@ -116,7 +122,9 @@ fn refusal(why: &Why, name: &str) -> Refusal {
         Why::NotAllowed(_) => Refusal::NoRelay { name },
         Why::NoRoute(_) | Why::Rejected(_) | Why::NoPeer(_) => Refusal::NoRoute { name },
         Why::Loop(_) | Why::TooManyHops { .. } | Why::Back { .. } => Refusal::Loop,
-        Why::BadTrail { key, .. } => Refusal::BadAttribute { key: (*key).to_owned() },
+        Why::BadTrail { key, .. } => Refusal::BadAttribute {
+            key: (*key).to_owned(),
+        },
     }
 }
 
@@ -134,6 +142,9 @@ mod tests {
             priority(&attributes.collect::<Vec<_>>())
         };
         assert_eq!((of(&[]), of(&["0"]), of(&["99"]), of(&["100"])), (50, 0, 99, 50));
-        assert_eq!((of(&["-1"]), of(&["x"]), of(&["10", "20"]), of(&[" 7 "])), (50, 50, 20, 7));
+        assert_eq!(
+            (of(&["-1"]), of(&["x"]), of(&["10", "20"]), of(&[" 7 "])),
+            (50, 50, 20, 7)
+        );
     }
 }

@@ -194,6 +194,7 @@ impl Feed {
             | Request::Help
             | Request::Noop
             | Request::Agent(_)
+            | Request::Peer(_)
             | Request::Query(_)
             | Request::Message { .. }
             | Request::EmptyMessage

@@ -31,6 +31,7 @@ fn facts() -> Facts {
         xid: Some("ALPHA.00ff".into()),
         exact: true,
         notes: vec![],
+        receipt: None,
     }
 }
 

@@ -33,5 +33,6 @@ mod quota;
 mod receipts;
 mod receivers;
 mod recovery;
+mod relay;
 mod sending;
 mod transcripts;

@@ -308,6 +308,8 @@ impl Index {
             transaction
                 .prepare_cached("INSERT INTO chapter VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![id, next, chapter.at, text])?;
+            let late = "INSERT OR IGNORE INTO ended SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM job WHERE id = ?1)";
+            transaction.prepare_cached(late)?.execute(params![id, chapter.at])?;
             Ok(())
         })
     }
@@ -424,4 +426,72 @@ fn code(shelf: Shelf) -> i64 {
 
 fn shelf_of(code: i64) -> Option<Shelf> {
     Shelf::ALL.into_iter().find(|shelf| self::code(*shelf) == code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Disk;
+    use crate::index::{BEFORE_JOBS, TABLES};
+
+    fn id(n: u64) -> SpoolId {
+        SpoolId::new(n).unwrap()
+    }
+
+    fn row(n: u64) -> JobRow {
+        JobRow {
+            id: id(n),
+            shelf: Shelf::Queue,
+            job: Job::default(),
+            size: 0,
+            from: String::new(),
+            name: None,
+            charged: 0,
+            key: None,
+            wire: false,
+            aux: false,
+            progress: Progress::default(),
+        }
+    }
+
+    fn tell(index: &Index, n: u64, at: i64) {
+        let text = "told".into();
+        index.tell_story(id(n), &Chapter { at, text }).unwrap();
+    }
+
+    #[test]
+    fn a_story_is_forgotten_seven_days_after_its_end() {
+        let index = Index::in_memory().unwrap();
+        index.put_jobs(&[row(1), row(2), row(3)]);
+        (1..=3).for_each(|n| tell(&index, n, 0));
+        index.end_job(id(1), 100);
+        // Told after its end, and never known as a job.
+        tell(&index, 1, 200);
+        tell(&index, 9, 300);
+        let told = || [1, 2, 3, 9].map(|n| index.story(id(n)).unwrap().len());
+        assert_eq!(told(), [2, 1, 1, 1]);
+        index.end_job(id(3), 100 + REMEMBERED - 1);
+        assert_eq!(told(), [2, 1, 1, 1]);
+        index.end_stories(100 + REMEMBERED).unwrap();
+        assert_eq!(told(), [0, 1, 1, 1]);
+        index.end_stories(99 + 2 * REMEMBERED).unwrap();
+        assert_eq!(told(), [0, 1, 0, 0]);
+    }
+
+    #[test]
+    fn an_index_of_the_first_release_is_given_the_tables_of_the_queue() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join(INDEX);
+        let old = rusqlite::Connection::open(&path).unwrap();
+        old.execute_batch(&format!("{TABLES} PRAGMA user_version = {BEFORE_JOBS};"))
+            .unwrap();
+        old.execute_batch("INSERT INTO high VALUES ('ann', 7)").unwrap();
+        drop(old);
+        for check in [true, false] {
+            let (index, fresh) = Index::open(&Disk::new(), &path, check).unwrap();
+            assert!(!fresh && index.high(&"ann".parse().unwrap()).unwrap() == 7);
+            index.put_jobs(&[row(1)]);
+            assert_eq!(index.jobs().unwrap().len(), 1);
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Putting the queue right when a spool is opened.
 //!
 //! A job is a file in one of three directories and an item in `queue/`. An item without a job was never promised to
-//! anybody, or has gone on, and is deleted. Of two files of one job, which a crash in the middle of a change has left,
+//! anybody, or has gone on, and is deleted; unless the index knows of a job that has not gone on. Of two files of one job, which a crash in the middle of a change has left,
 //! the newer one is right. What is damaged is moved to `corrupt/` with all that belongs to it.
 //!
 //! After an orderly stop the index knows what the files of jobs say and only their places are compared; else each of
@@ -87,8 +87,9 @@ impl Opening<'_> {
                 }
             }
         }
-        self.sweep_queue(queue, found);
         let gone: Vec<SpoolId> = known.into_keys().collect();
+        self.quarantine_lost(index, queue, &mut found, &gone, seen);
+        self.sweep_queue(queue, found);
         self.recovery.jobs = served;
         self.recovery.forgotten += gone.len() as u64;
         if !(rows.is_empty() && gone.is_empty()) {
@@ -165,7 +166,11 @@ impl Opening<'_> {
                 }
                 for (shelf, _) in read {
                     match self.disk.unlink(queue.dir(shelf), &name) {
-                        Ok(()) => self.recovery.orphans += 1,
+                        Ok(()) => {
+                            self.recovery.orphans += 1;
+                            // It must not come back when the job has ended elsewhere. A failure poisons.
+                            let _ = self.disk.sync_dir(queue.dir(shelf));
+                        }
                         Err(e) => self.problem(queue.dir(shelf), name.as_bytes(), &e),
                     }
                 }
@@ -210,6 +215,23 @@ impl Opening<'_> {
             if there {
                 let name = format!("{id}{suffix}");
                 self.quarantine(queue.items(), place(Shelf::Queue), name.as_bytes(), &whole);
+            }
+        }
+    }
+
+    /// Moves away items whose job has vanished without a trace in the log of what is done: no crash does that.
+    fn quarantine_lost(
+        &mut self,
+        index: &Index,
+        queue: &Queue,
+        found: &mut Found,
+        gone: &[SpoolId],
+        seen: &Seen,
+    ) {
+        for id in gone {
+            let key = index.job(*id).and_then(|row| row.key);
+            if found.items.contains(id) && key.is_some_and(|key| seen.find(&key).is_none()) {
+                self.quarantine_job(queue, found, *id, &[], "its file is missing");
             }
         }
     }
