@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{error, info, warn};
 use uft_spool::{Recovery, Spool};
@@ -86,6 +86,7 @@ pub async fn run(
         Live::new(config.clone()),
     ));
     let mut doors = JoinSet::new();
+    server::callback::look_up(&gateway);
     let addresses = open_uft(&config, &gateway, &mut doors).await?;
     open_local(&config, &gateway, &mut doors).await?;
     let announcer = {
@@ -112,6 +113,7 @@ pub async fn run(
                     warn_of_restart_keys(&gateway.live().config, &fresh);
                     gateway.reload(Live::new(fresh));
                     settings.send_replace(queue_settings(&gateway.live()));
+                    server::callback::look_up(&gateway);
                     info!("configuration read again");
                 }
                 Err(err) => error!(err, "configuration not read again; the old one stays"),
@@ -261,7 +263,8 @@ fn open_queue(gateway: &Arc<Gateway>) -> (watch::Sender<Arc<queue::Settings>>, J
         }),
     };
     let spool = Arc::clone(&gateway.spool);
-    let running = queue::run(spool, current, hooks, doorbell, gateway.stopping());
+    let wanted = gateway.retries().unwrap_or_else(|| mpsc::channel(1).1);
+    let running = queue::run(spool, current, hooks, doorbell, wanted, gateway.stopping());
     (settings, tokio::spawn(running))
 }
 

@@ -14,11 +14,22 @@
 //! | it cannot be read here | the job is held, for the administrator to look at |
 //!
 //! What it does not do: take files from anybody (they come through sessions), or decide who may send what where.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `retry` | pure: pauses between attempts, expiry |
+//! | `hop` | pure: a hop that is busy, down, or being probed |
+//! | `schedule` | pure: which job next, over which hop; hops that are down |
+//! | `way` | where a job goes by the configuration of this moment |
+//! | `errand` | one attempt, and what is written down of it |
+//! | `watch` | the doorbell: events of the file system |
 
+mod errand;
 mod hop;
 pub mod retry;
 pub mod schedule;
 pub(crate) mod watch;
+mod way;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -27,22 +38,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::watch as channel;
+use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
-use uft_spool::{Error, JobSummary, Progress, QueuedItem, Spool, SpoolId, State, UserName};
+use uft_spool::{Error, JobSummary, QueuedItem, Spool, SpoolId, State, UserName};
 
+use self::errand::{Errand, fail};
 use self::schedule::{HopKey, Job, Schedule};
 use self::watch::{Doorbell, Ring};
-use crate::client::{Connection, Endpoint, Options};
+use self::way::{Way, Ways};
+use crate::client::Connection;
 use crate::config::{Peer, QueueSection};
-use crate::deliver::uft::{Attempt, Hop};
-use crate::deliver::{self, Outcome};
 use crate::display::chain;
 use crate::peers::Peers;
-use crate::post::{self, Letter};
-use crate::route::{Address, Party, Place, Route, Table};
+use crate::route::Table;
 
 /// Deliveries at once, over all hops.
 const AT_ONCE: usize = 64;
@@ -97,6 +107,7 @@ pub(crate) async fn run(
     mut settings: channel::Receiver<Arc<Settings>>,
     hooks: Hooks,
     mut doorbell: Doorbell,
+    mut wanted: mpsc::Receiver<SpoolId>,
     mut stopping: channel::Receiver<bool>,
 ) {
     let now = settings.borrow_and_update().clone();
@@ -109,6 +120,7 @@ pub(crate) async fn run(
         let wake = queue.wake();
         tokio::select! {
             ring = doorbell.ring() => queue.heard(ring),
+            Some(id) = wanted.recv() => queue.retry_now(id),
             Some(done) = queue.work.join_next() => queue.settle(done),
             () = tokio::time::sleep_until(wake) => queue.expire(),
             _ = rescan.tick() => queue.look_at_everything(),
@@ -162,24 +174,16 @@ struct Queue {
     schedule: Schedule,
     known: HashMap<SpoolId, Known>,
     expiries: BTreeSet<(i64, SpoolId)>,
-    hops: HashMap<HopKey, Hop>,
+    ways: Ways,
     idle: HashMap<HopKey, Vec<(Instant, Connection)>>,
     work: JoinSet<Done>,
     sending: usize,
 }
 
-/// Where a job goes, with everything that depends on the configuration.
-enum Way {
-    Hops(Vec<HopKey>),
-    Inbox(UserName),
-    Hold(&'static str),
-    Never(String),
-    Later(String),
-}
-
 impl Queue {
     fn new(spool: Arc<Spool>, settings: Arc<Settings>, hooks: Hooks) -> Queue {
         let retry = settings.queue.retry.iter().map(|span| span.0).collect();
+        let ways = Ways::new(Arc::clone(&settings));
         Queue {
             schedule: Schedule::new(retry, DIRECT_AT_ONCE, now()),
             spool,
@@ -187,7 +191,7 @@ impl Queue {
             hooks: Arc::new(hooks),
             known: HashMap::new(),
             expiries: BTreeSet::new(),
-            hops: HashMap::new(),
+            ways,
             idle: HashMap::new(),
             work: JoinSet::new(),
             sending: 0,
@@ -214,6 +218,16 @@ impl Queue {
                 Done::Settled
             }
         });
+    }
+
+    /// Somebody wants a job tried at once: it, and the first of its hops even if that is down.
+    fn retry_now(&mut self, id: SpoolId) {
+        if let Some(hop) = self.known.get(&id).and_then(|known| known.hops.first()) {
+            self.schedule.reached(hop);
+        }
+        if !self.schedule.retry_now(id) {
+            self.look(id);
+        }
     }
 
     /// Compares the names in the directories with what is known. The first time, nothing is: then all are read.
@@ -260,7 +274,7 @@ impl Queue {
             return self.forget(id);
         };
         let held = summary.state == State::Held;
-        let hops = match self.way(summary) {
+        let hops = match self.ways.of(summary, &mut self.schedule) {
             Way::Hops(hops) => hops,
             _ if held => Vec::new(),
             Way::Inbox(user) => return self.deliver_here(id, user),
@@ -326,7 +340,7 @@ impl Queue {
 
     /// The configuration changed: every job may have another way, and every peer another address.
     fn route_again(&mut self) {
-        self.hops.clear();
+        self.ways = Ways::new(Arc::clone(&self.settings));
         self.idle.clear();
         let spool = Arc::clone(&self.spool);
         self.work.spawn_blocking(move || match spool.jobs() {
@@ -338,78 +352,6 @@ impl Queue {
         });
     }
 
-    // ---- where it goes
-
-    fn way(&mut self, summary: &JobSummary) -> Way {
-        let job = &summary.job;
-        let Ok(place) = job.place.parse::<Place>() else {
-            return Way::Hold("its destination makes no sense");
-        };
-        let address = Address {
-            user: job.to.clone(),
-            place: Some(place),
-        };
-        let party = Party {
-            local: job.owner.is_some() || job.notice,
-            link: job.link.clone(),
-        };
-        match self.settings.table.decide(&address, &party) {
-            Route::Inbox(user) => match user.parse() {
-                Ok(user) => Way::Inbox(user),
-                Err(_) => Way::Never(format!("{user} is no user name")),
-            },
-            Route::Peers(names) => Way::Hops(names.iter().filter_map(|name| self.peer(name)).collect()),
-            Route::Direct { host, port } => Way::Hops(vec![self.direct(host, port)]),
-            Route::Mail => Way::Hold("files cannot be sent as mail yet"),
-            Route::Hold => Way::Hold("the route to its destination is held"),
-            Route::Refuse(why) if why.is_temporary() => Way::Later(why.to_string()),
-            Route::Refuse(why) => Way::Never(why.to_string()),
-        }
-    }
-
-    fn peer(&mut self, name: &str) -> Option<HopKey> {
-        let key = HopKey::from(name);
-        if !self.hops.contains_key(&key) {
-            let peer = self.settings.peers.iter().find(|peer| peer.name == name)?;
-            let (host, port) = crate::route::place(&peer.uft).ok()?;
-            let hop = Hop {
-                endpoint: Endpoint::Tcp {
-                    host: host.to_owned(),
-                    port: port.unwrap_or(PORT),
-                },
-                options: Options {
-                    timeout: PATIENCE,
-                    credentials: self.settings.gateways.credentials(name),
-                },
-                is: vec![peer.name.to_ascii_uppercase()],
-            };
-            self.schedule.set_parallel(&key, peer.max_parallel);
-            self.hops.insert(key.clone(), hop);
-        }
-        Some(key)
-    }
-
-    fn direct(&mut self, host: String, port: Option<u16>) -> HopKey {
-        let place = Place::Host {
-            name: host.clone(),
-            port,
-        };
-        let endpoint = Endpoint::Tcp {
-            host,
-            port: port.unwrap_or(PORT),
-        };
-        let key = HopKey::from(endpoint.to_string());
-        self.hops.entry(key.clone()).or_insert_with(|| Hop {
-            endpoint,
-            options: Options {
-                timeout: PATIENCE,
-                credentials: None,
-            },
-            is: vec![place.to_string()],
-        });
-        key
-    }
-
     // ---- what is done with it
 
     /// Begins with every delivery that is due.
@@ -419,7 +361,7 @@ impl Queue {
                 return;
             };
             let (id, key) = (taken.id, taken.hop);
-            let Some(hop) = self.hops.get(&key).cloned() else {
+            let Some(hop) = self.ways.hop(&key).cloned() else {
                 let later = schedule::Outcome::Untried(retry::after(now(), LINGER));
                 self.schedule.done(id, later, now(), random());
                 continue;
@@ -594,149 +536,6 @@ impl Queue {
         for (_, connection) in self.idle.into_values().flatten() {
             connection.quit(&mut |_| {}).await;
         }
-    }
-}
-
-/// One attempt at one job, from its bytes to what the disk says of it after.
-struct Errand {
-    spool: Arc<Spool>,
-    settings: Arc<Settings>,
-    hooks: Arc<Hooks>,
-    id: SpoolId,
-    key: HopKey,
-    attempts: u32,
-    expires: i64,
-}
-
-impl Errand {
-    async fn run(self, hop: Hop, connection: Option<Connection>) -> Done {
-        let (id, key) = (self.id, self.key.clone());
-        let attempt = deliver::uft::deliver(&self.spool, id, &hop, &self.settings.node, connection).await;
-        let Attempt {
-            outcome,
-            connection,
-            remarks,
-        } = attempt;
-        let attempts = self.attempts + u32::from(!matches!(outcome, Outcome::Done(_) | Outcome::Down(_)));
-        let noted = tokio::task::spawn_blocking(move || self.note(outcome, attempts, &remarks));
-        let verdict = noted.await.unwrap_or_else(|err| {
-            error!(%err, "a task of the queue ended abnormally");
-            schedule::Outcome::Untried(retry::after(now(), LINGER))
-        });
-        Done::Tried {
-            id,
-            hop: key,
-            connection,
-            verdict,
-            attempts,
-        }
-    }
-
-    /// Writes down what came of it, and says what that means for the schedule.
-    fn note(self, outcome: Outcome, attempts: u32, remarks: &[String]) -> schedule::Outcome {
-        let (id, route) = (self.id, &*self.key);
-        for remark in remarks {
-            self.tell(format!("{route}: {remark}"));
-        }
-        match outcome {
-            Outcome::Done(said) => {
-                info!(spoolid = %id, route, said, "relayed");
-                self.tell(format!("{route} has it: {said}"));
-                self.settled(self.spool.finish(id))
-            }
-            Outcome::Never(said) => {
-                self.tell(format!("{route} does not take it: {said}"));
-                fail(
-                    &self.spool,
-                    &self.settings,
-                    &self.hooks,
-                    id,
-                    &format!("{route}: {said}"),
-                );
-                schedule::Outcome::Gone
-            }
-            Outcome::Broken(said) => {
-                error!(spoolid = %id, route, said, "queued item cannot be sent; it is held");
-                self.tell(format!("held: {said}"));
-                self.settled(self.spool.hold(id, &said));
-                schedule::Outcome::Untried(now())
-            }
-            Outcome::Later(said) => {
-                let table: Vec<Duration> = self.settings.queue.retry.iter().map(|span| span.0).collect();
-                let due = retry::after(now(), retry::pause(attempts, &table, random()));
-                info!(spoolid = %id, route, attempt = attempts, said, "deferred");
-                self.tell(format!("{route}, attempt {attempts}: {said}"));
-                self.progress(attempts, due, said);
-                // What has expired by then is sent back by whoever looks at the time.
-                schedule::Outcome::Later(due.min(self.expires.max(now())))
-            }
-            Outcome::Down(said) => {
-                info!(spoolid = %id, route, said, "next hop not reached");
-                self.progress(attempts, 0, format!("{route}: {said}"));
-                schedule::Outcome::Unreachable
-            }
-        }
-    }
-
-    fn settled(&self, result: Result<(), Error>) -> schedule::Outcome {
-        match result {
-            // It was purged meanwhile: gone all the same.
-            Ok(()) | Err(Error::NoSuchJob(_)) => schedule::Outcome::Gone,
-            Err(err) => {
-                error!(spoolid = %self.id, err = chain(&err), "queued item not put away");
-                schedule::Outcome::Untried(retry::after(now(), PATIENCE))
-            }
-        }
-    }
-
-    fn tell(&self, text: String) {
-        tell(&self.spool, self.id, &text);
-    }
-
-    /// `due`: milliseconds.
-    fn progress(&self, attempts: u32, due: i64, said: String) {
-        let due = due.saturating_add(999) / 1000;
-        let progress = Progress { attempts, due, said };
-        if let Err(err) = self.spool.note_progress(&[(self.id, progress)]) {
-            debug!(spoolid = %self.id, err = chain(&err), "attempt not noted");
-        }
-    }
-}
-
-/// Tells the sender, then keeps the job among the failed ones. In this order: after a crash in between the sender is
-/// told again, and the letter's transfer id makes one of the two.
-fn fail(spool: &Spool, settings: &Settings, hooks: &Hooks, id: SpoolId, why: &str) {
-    let item = match spool.job(id) {
-        Ok(item) => item,
-        Err(err) => return warn!(spoolid = %id, err = chain(&err), "failed item cannot be read"),
-    };
-    warn!(spoolid = %id, to = %item.job.to, at = %item.job.place, why, "not delivered");
-    tell(spool, id, &format!("given up: {why}"));
-    if !item.job.notice {
-        let office = post::Office {
-            spool,
-            table: &settings.table,
-            node: &settings.node,
-            hostname: &settings.hostname,
-        };
-        match office.send(
-            &item.envelope.facts.origin,
-            Letter::failure(&item, why, &settings.node),
-            now() / 1000,
-        ) {
-            Ok(stored) => stored.iter().for_each(|(user, id)| (hooks.arrived)(user, *id)),
-            Err(err) => warn!(spoolid = %id, err = chain(&err), "its sender could not be told"),
-        }
-    }
-    if let Err(err) = spool.fail(id, why) {
-        error!(spoolid = %id, err = chain(&err), "failed item not put away");
-    }
-}
-
-/// Adds to the story of a job, which may be lost.
-fn tell(spool: &Spool, id: SpoolId, text: &str) {
-    if let Err(err) = spool.tell_story(id, Timestamp::now().as_second(), text) {
-        debug!(spoolid = %id, err = chain(&err), "story not told");
     }
 }
 

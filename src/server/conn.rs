@@ -26,12 +26,12 @@ use uft_spool::{Committed, Origin, Proof, Stranger, UserName};
 
 use super::intake::{Intake, IntakeError};
 use super::recipient::{self, Sender};
-use super::{Gateway, blocking, query, verdict};
+use super::{Gateway, blocking, callback, query, verdict};
 use crate::config::{Strangers, Uft};
 use crate::local::Message;
 use crate::peers::ProvenPeer;
 use crate::proto::{
-    Answer, Ask, Closing, Draft, Fork, Opening, PeerClaim, Phase, Refusal, Reply, Session, Step,
+    Answer, Ask, Auth, Closing, Draft, Fork, Opening, PeerClaim, Phase, Refusal, Reply, Session, Step,
 };
 use crate::route::Party;
 
@@ -329,7 +329,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     async fn ask(&mut self, ask: Ask) -> Result<(), Ended> {
         let verdict = match ask {
-            Ask::Open(opening) => self.open(&opening),
+            Ask::Open(opening) => self.open(&opening).await,
             Ask::Recipient(name) => self.recipient(&name).await,
             Ask::Burst { fork, draft, .. } => self.begin(fork, &draft).await,
             Ask::BurstEnd { .. } => self.settle().await.map(|()| Answer::Done),
@@ -358,6 +358,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         Ok(())
     }
 
+    /// A key in `FILE` is proof for that file when the gateway at the peer's address confirms it.
+    async fn call_back(&mut self, auth: &Auth) {
+        if self
+            .proven
+            .as_ref()
+            .is_some_and(|peer| peer.proof != Proof::Agent)
+        {
+            return;
+        }
+        self.proven = match (auth, &self.peer) {
+            (Auth::Agent(Some(key)), Peer::Remote(address)) => {
+                callback::confirmed(&self.gateway, address.ip(), key).await
+            }
+            _ => None,
+        };
+    }
+
     fn prove(&mut self, claim: &PeerClaim) -> Result<Answer, Refusal> {
         match self.gateway.live().peers.check(claim, &[]) {
             Some((peer, tag)) => {
@@ -372,7 +389,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         }
     }
 
-    fn open(&mut self, opening: &Opening) -> Result<Answer, Refusal> {
+    async fn open(&mut self, opening: &Opening) -> Result<Answer, Refusal> {
+        self.call_back(&opening.auth).await;
         let live = self.gateway.live();
         if self.stranger().is_some() && live.config.limits.strangers == Strangers::Refuse {
             return Err(Refusal::NotAPeer);

@@ -10,6 +10,7 @@
 //! | `receipts` | receipts of NETDATA: those that come, and those that are owed |
 //! | `query` | answers to `CPQ` |
 //! | `users` | who has an inbox |
+//! | `callback` | asking a gateway whether a sender's key is its own |
 //! | `caps` | how many sessions at once |
 //! | `budget` | how often in a minute |
 //! | `verdict` | what a spool error means to a peer |
@@ -17,6 +18,7 @@
 //! What it does not do: start or stop the process (`daemon` does), send files to other hosts.
 
 mod budget;
+pub(crate) mod callback;
 mod caps;
 mod conn;
 mod intake;
@@ -42,6 +44,7 @@ use tracing::{debug, warn};
 use uft_spool::{Spool, SpoolId, Stranger, UserName};
 
 use self::budget::Budget;
+use self::callback::CallBacks;
 use self::caps::Caps;
 use self::conn::Peer;
 use self::notice::Notices;
@@ -71,6 +74,7 @@ pub(crate) struct Gateway {
     live: RwLock<Arc<Live>>,
     caps: Arc<Caps<Stranger>>,
     local_caps: Arc<Caps<u32>>,
+    callbacks: CallBacks,
     /// Places for questions to the account database.
     look_ups: Semaphore,
     /// Receipts that may be sent.
@@ -159,6 +163,7 @@ impl Gateway {
             live: RwLock::new(Arc::new(live)),
             caps: Arc::default(),
             local_caps: Arc::default(),
+            callbacks: CallBacks::default(),
             look_ups: Semaphore::new(LOOK_UPS_AT_ONCE),
             receipts: Budget::new(receipts::A_MINUTE),
             retry,
@@ -192,7 +197,6 @@ impl Gateway {
     }
 
     /// The jobs that users want tried now, for whoever sends them: the first who asks.
-    #[expect(dead_code, reason = "for the sender of the queue")]
     pub(crate) fn retries(&self) -> Option<mpsc::Receiver<SpoolId>> {
         self.retries.lock().unwrap_or_else(PoisonError::into_inner).take()
     }

@@ -123,8 +123,10 @@ fn asks_at_all(item: &Item) -> bool {
 fn is_proven(origin: &Origin) -> bool {
     match origin.proof {
         Proof::Local => true,
-        // Anybody can send from an address and say any name; gateways have inboxes of their own to see to.
-        Proof::Address | Proof::Agent | Proof::Peer | Proof::Certificate => false,
+        // A sender elsewhere, by the word of a gateway: a receipt is not sent over the network yet.
+        Proof::Peer | Proof::Certificate | Proof::Agent => false,
+        // Anybody can send from an address and say any name.
+        Proof::Address => false,
     }
 }
 

@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod agent;
 mod claims;
 mod configuration;
 mod crash;

@@ -30,11 +30,16 @@ fn a_file_goes_over_two_hops_and_says_where_it_comes_from() {
     let facts = &item.envelope.facts;
     assert_eq!(facts.name.as_deref(), Some("far.bin"));
     let origin = &facts.origin;
-    assert_eq!((origin.user.as_str(), origin.node.as_deref()), ("root", Some("ALPHA")));
+    assert_eq!(
+        (origin.user.as_str(), origin.node.as_deref()),
+        ("root", Some("ALPHA"))
+    );
     assert_eq!(origin.proof.word(), "peer");
     assert_eq!(facts.attribute("HOPS"), Some("2"));
     assert_eq!(facts.attribute("VIA"), Some("ALPHA,BETA"));
     for n in 0..2 {
-        until("an empty queue", || network.at(n).queued().is_empty().then_some(()));
+        until("an empty queue", || {
+            network.at(n).queued().is_empty().then_some(())
+        });
     }
 }

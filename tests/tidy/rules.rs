@@ -185,7 +185,7 @@ const MODULES: [(&str, &[&str]); 18] = [
     ("display", &[]),
     ("ftp", &["sift"]),
     ("local", &[]),
-    ("peers", &["config", "display", "proto"]),
+    ("peers", &["config", "display", "proto", "route"]),
     ("proto", &[]),
     ("queue", &["config", "deliver", "peers", "route", "sift"]),
     ("route", &["display"]),
