@@ -32,6 +32,7 @@ fn facts() -> Facts {
         xid: Some("ALPHA.00ff".into()),
         exact: true,
         notes: vec![],
+        receipt: None,
     }
 }
 

@@ -36,4 +36,5 @@ mod receivers;
 mod recovery;
 mod relay;
 mod sending;
+mod submit;
 mod transcripts;
