@@ -164,6 +164,16 @@ impl Spool {
         })
     }
 
+    /// The same for a job whose file was seen to appear: it can be seen a moment before it is durable, and until then it
+    /// is not there for anybody. Waits for that.
+    ///
+    /// # Errors
+    /// As [`Spool::job`].
+    pub fn settled_job(&self, id: SpoolId) -> Result<QueuedItem, Error> {
+        self.shared.queue.numbers.settle(id);
+        self.job(id)
+    }
+
     /// The bytes of a job's item.
     ///
     /// # Errors
