@@ -27,6 +27,7 @@
 //! | [`queue`] | which job is sent next, and when | no |
 //! | [`config`], [`units`], [`display`] | configuration; sizes and durations; remote text made visible | no |
 //! | [`local`] | the talk on the local socket | its client |
+//! | [`peers`] | the gateways that we know, and what they prove themselves by | reads secrets |
 //! | [`client`] | the client side of a connection | yes |
 //! | `server` | listeners, sessions, the local socket, notices | yes |
 //! | [`daemon`] | puts the parts together | yes |
@@ -39,8 +40,11 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod daemon;
+mod deliver;
 pub mod display;
 pub mod local;
+pub mod peers;
+mod post;
 pub mod proto;
 pub mod queue;
 pub mod route;

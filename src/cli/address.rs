@@ -1,13 +1,13 @@
-//! Who a file or a message is for: `user@host`, `user@host:port`, `user@[::1]:port`, or a local `user`.
+//! Who a file or a message is for: `user@host`, `user@host:port`, `user@[::1]:port`, `user@NODE`, or a local `user`.
 //!
-//! What it does *not* do: look names up. Whether a user exists is the server's business, and whether a host does is the
-//! resolver's. What a user and a host may look like is `route`'s. Aliases are `aliases`'.
+//! What it does *not* do: look names up. Whether a user exists is the server's business, whether a host does is the
+//! resolver's, and whether a short name is a node only the local daemon knows (`way`). Aliases are `aliases`'.
 
 use std::fmt;
 
 use super::exit::Failure;
 use crate::display::shown;
-use crate::route::{self, Fault};
+use crate::route::{self, Fault, NodeName};
 
 /// A recipient, parsed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -16,9 +16,11 @@ pub(crate) struct Recipient {
     pub(crate) user: String,
     /// Where; the local daemon when absent.
     pub(crate) host: Option<Host>,
+    /// The local daemon takes it there, by way of its queue.
+    pub(crate) queued: bool,
 }
 
-/// A host, with the port if one was given.
+/// A host, with the port if one was given; or a node, which looks like one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Host {
     /// A name or an address, without brackets.
@@ -28,20 +30,28 @@ pub(crate) struct Host {
 }
 
 impl Recipient {
-    /// Reads one recipient.
+    /// Reads one recipient, also as `user at host`.
     pub(crate) fn parse(text: &str) -> Result<Recipient, Failure> {
-        let (user, host) = match text.rsplit_once('@') {
-            Some((user, host)) => (user, Some(Host::parse(host, text)?)),
-            None => (text, None),
-        };
+        let (user, host) = route::parts(text);
+        let host = host.map(|host| Host::parse(host, text)).transpose()?;
         route::user(user).map_err(|fault| {
-            Failure::usage(format!("recipient {}: {fault}", quoted(text)))
-                .hint("write user@host, user@host:port, user@[::1]:port, or the name of a local user")
+            Failure::usage(format!("recipient {}: {fault}", quoted(text))).hint(
+                "write user@host, user@host:port, user@[::1]:port, user@NODE, or the name of a local user",
+            )
         })?;
         Ok(Recipient {
             user: user.to_owned(),
             host,
+            queued: false,
         })
+    }
+
+    /// The name by which the server is told of the recipient: the local daemon's queue needs the place, too.
+    pub(crate) fn told(&self) -> String {
+        match self.queued {
+            true => self.to_string(),
+            false => self.user.clone(),
+        }
     }
 }
 
@@ -59,6 +69,13 @@ impl Host {
             name: name.to_owned(),
             port,
         })
+    }
+
+    /// The node that is meant if there is a route to one of that name: no dot, no port. A node with an `@` in its name
+    /// cannot be said in one word, and so to no server.
+    pub(crate) fn node(&self) -> Option<NodeName> {
+        let short = self.port.is_none() && !self.name.contains('@');
+        self.name.parse().ok().filter(|_| short)
     }
 }
 
@@ -114,6 +131,26 @@ mod tests {
             assert_eq!(to.user, user);
             assert_eq!(to.host.as_ref().map(|h| (h.name.as_str(), h.port)), host);
             assert_eq!(to.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn the_blanks_of_the_older_form_are_read_and_a_short_name_may_be_a_node() {
+        let node = |text: &str| Recipient::parse(text).unwrap().host.and_then(|host| host.node());
+        assert_eq!(
+            Recipient::parse("maint AT beta").unwrap().to_string(),
+            "maint@beta"
+        );
+        assert_eq!(node("maint at beta").unwrap().as_str(), "BETA");
+        for host in [
+            "a@beta.example",
+            "a@beta:608",
+            "a@localhost",
+            "a@[::1]",
+            "a at b@c",
+            "a",
+        ] {
+            assert_eq!(node(host), None, "{host}");
         }
     }
 

@@ -13,7 +13,7 @@ mod address;
 mod table;
 mod trail;
 
-pub use address::{Address, BadAddress, Fault, NODE_MAX, NodeName, Place, USER_MAX, place, user};
+pub use address::{Address, BadAddress, Fault, NODE_MAX, NodeName, Place, USER_MAX, parts, place, user};
 pub use table::{Party, Plan, Route, Rule, Table, Why};
 pub use trail::{Trail, VIA_BYTES_MAX};
 

@@ -197,6 +197,7 @@ impl Feed {
             | Request::Query(_)
             | Request::Message { .. }
             | Request::EmptyMessage
+            | Request::Peer(_)
             | Request::Unknown => Err(Fault::Verb),
         }
     }
