@@ -257,6 +257,14 @@ impl Spool {
         self.shared.index.story(id)
     }
 
+    /// A job that has left the queue, as it was then: known as long as its story.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchJob`], or what the index says.
+    pub fn ended_job(&self, id: SpoolId) -> Result<JobSummary, Error> {
+        self.shared.index.ended_job(id)?.ok_or(Error::NoSuchJob(id))
+    }
+
     /// Adds a chapter to the story of a job: of more than 50 the first and the latest are kept, and of each its first
     /// 1000 characters. A story may be lost by a crash, and is lost with the index.
     ///

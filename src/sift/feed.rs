@@ -198,6 +198,7 @@ impl Feed {
             | Request::Query(_)
             | Request::Message { .. }
             | Request::EmptyMessage
+            | Request::Peer(_)
             | Request::Unknown => Err(Fault::Verb),
         }
     }
