@@ -216,7 +216,7 @@ pub(crate) fn unexpected(answer: &Answer) -> Failure {
         Answer::Event(_) => "an event",
         Answer::Status(_) => "its status",
         Answer::Way(_) => "a route",
-        Answer::Job(_) | Answer::Story { .. } => "a job of the queue",
+        Answer::Job(_) | Answer::Story { .. } | Answer::Ended { .. } => "a job of the queue",
         Answer::Done { .. } => "that it is done",
         Answer::Refused { .. } => "a refusal",
     };

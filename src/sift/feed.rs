@@ -198,7 +198,6 @@ impl Feed {
             | Request::Query(_)
             | Request::Message { .. }
             | Request::EmptyMessage
-            | Request::Peer(_)
             | Request::Unknown => Err(Fault::Verb),
         }
     }
