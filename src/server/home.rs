@@ -4,7 +4,6 @@
 //! stands for. The job goes last; after a crash in between it comes here again, and its transfer id makes one of the two.
 //! What it does *not* do: decide where a job goes.
 
-use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -107,7 +106,7 @@ fn take_over(
 }
 
 fn pour(content: Content, mut take: impl FnMut(&[u8]) -> Result<(), IntakeError>) -> Result<(), NotHome> {
-    let mut file: std::io::Take<File> = content.file.take(content.bytes);
+    let mut file = content.file.take(content.bytes);
     let mut piece = vec![0; PIECE];
     loop {
         let n = file.read(&mut piece)?;
