@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::id::{SpoolId, UserName};
 use crate::inbox::Inbox;
 use crate::index::Row;
-use crate::seen::key;
+use crate::seen::{key, key_of};
 use crate::spool::{Shared, Spool, unique};
 use crate::stage::{Account, Charge, Reservation, Staged};
 use crate::trailer;
@@ -88,12 +88,15 @@ impl Spool {
         let Delivery {
             to,
             reservation,
-            local,
-            wire,
+            mut local,
+            mut wire,
             wire_measure,
             aux,
             facts,
         } = delivery;
+        // Stored, refused or a repeat: the sender has an answer, and nothing is left to go on with.
+        local.spoil();
+        wire.iter_mut().for_each(Staged::spoil);
         let to = unique(&to);
         let stranger = to.iter().find(|user| !reservation.users().contains(user));
         if to.is_empty() || stranger.is_some() {
@@ -129,9 +132,9 @@ impl Spool {
             let aux = aux.map(|aux| aux.finish(&[])).transpose()?;
             let mut item = local.finish(&end)?;
             let source = Source {
-                item: (&shared.tmp, &item.name),
-                wire: wire.as_ref().map(|file| (&shared.tmp, file.name.as_str())),
-                aux: aux.as_ref().map(|file| (&shared.tmp, file.name.as_str())),
+                item: (item.dir(), &item.name),
+                wire: wire.as_ref().map(|file| (file.dir(), file.name.as_str())),
+                aux: aux.as_ref().map(|file| (file.dir(), file.name.as_str())),
                 moves: true,
             };
             let placing = shared.place(&missing, &source)?;
@@ -146,6 +149,32 @@ impl Spool {
             .zip(had)
             .filter_map(|(user, had)| Some((user, had.or_else(|| stored.next())?)));
         Ok(Committed::Stored(ids.collect()))
+    }
+
+    /// What a transfer became, when every one of `to` has had it: what a commit of the same transfer id, sender's name
+    /// and bytes would be told. Waits for such a commit that is under way.
+    ///
+    /// # Errors
+    /// What the disk says, when the index could not tell and the directory had to.
+    pub fn delivered(
+        &self,
+        to: &[UserName],
+        sender: &str,
+        xid: &str,
+        wire: &blake3::Hash,
+    ) -> Result<Option<Vec<(UserName, SpoolId)>>, Error> {
+        let shared = &self.shared;
+        let to = unique(to);
+        let keys: Vec<_> = to.iter().map(|user| key_of(xid, sender, user, wire)).collect();
+        let _held = shared.keys.hold(keys.clone());
+        let mut had = Vec::with_capacity(to.len());
+        for (user, key) in to.into_iter().zip(&keys) {
+            match shared.delivered(&user, key)? {
+                Some(id) => had.push((user, id)),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(had).filter(|had| !had.is_empty()))
     }
 
     /// Puts an item into another inbox as well: the same bytes under a second name, durable when this returns.

@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
+use std::time::SystemTime;
 
 use crate::dir::{Dir, Kind};
 use crate::disk::Disk;
@@ -21,6 +22,7 @@ use crate::inbox::{Inboxes, Next, SEQ};
 use crate::index::{INDEX, Index, Known, Row};
 use crate::ledger::{Ledger, Limits};
 use crate::make;
+use crate::partial::{PARTIAL, Partials};
 use crate::seen::{Keys, SEEN, Seen};
 use crate::spool::{Shared, item_name, now, read_item};
 
@@ -38,7 +40,7 @@ pub struct Recovery {
     pub created: bool,
     /// The last stop was orderly.
     pub clean: bool,
-    /// Temporary files that were removed.
+    /// Temporary files that were removed, and partial ones that nobody will go on with.
     pub swept: usize,
     /// Siblings without an item that were removed.
     pub orphans: usize,
@@ -80,6 +82,7 @@ pub(crate) fn open(path: &Path, limits: Limits, disk: Disk) -> Result<(Shared, R
         recovery,
     };
     opening.sweep()?;
+    let partials = opening.partials()?;
     let seen = opening.seen()?;
     let (index, inboxes, mut ledger) = opening.indexed(&seen)?;
     ledger.limits = limits;
@@ -91,6 +94,7 @@ pub(crate) fn open(path: &Path, limits: Limits, disk: Disk) -> Result<(Shared, R
         inboxes,
         seen,
         keys: Keys::default(),
+        partials,
         temporaries: AtomicU64::new(0),
         lock,
         disk,
@@ -130,6 +134,48 @@ impl Opening<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What is kept of interrupted transfers. An older spool gets the directory for it; without room it does without.
+    fn partials(&mut self) -> Result<Partials, Error> {
+        let made = self
+            .disk
+            .make_dir(self.root, PARTIAL)
+            .and_then(|_| self.root.sub(PARTIAL));
+        let dir = match made {
+            Ok(dir) => dir,
+            Err(e) => {
+                self.problem(self.root, PARTIAL.as_bytes(), &e);
+                return Ok(Partials::new(self.disk.clone(), None));
+            }
+        };
+        let entries = dir.entries()?;
+        let partials = Partials::new(self.disk.clone(), Some(dir));
+        let Some(dir) = partials.dir() else {
+            return Ok(partials);
+        };
+        let now = SystemTime::now();
+        for (name, kind) in entries {
+            let text = std::str::from_utf8(&name)
+                .ok()
+                .filter(|_| kind != Kind::Directory);
+            let Some(text) = text else {
+                self.quarantine(dir, PARTIAL, &name, "not a partial file of ours");
+                continue;
+            };
+            let found = dir.read(text).ok().and_then(|(file, len)| {
+                let since = file.metadata().ok()?.modified().ok()?;
+                Some((len, since))
+            });
+            if found.is_some_and(|(len, since)| partials.found(text, len, since, now)) {
+                continue;
+            }
+            match self.disk.unlink(dir, text) {
+                Ok(()) => self.recovery.swept += 1,
+                Err(e) => self.problem(dir, &name, &e),
+            }
+        }
+        Ok(partials)
     }
 
     fn problem(&mut self, dir: &Dir, name: &[u8], reason: &dyn ToString) {

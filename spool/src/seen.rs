@@ -40,13 +40,23 @@ pub(crate) type Key = [u8; 32];
 /// name and recipient, each after its length in bytes (32 bits, little-endian), and the digest of the wire form.
 pub(crate) fn key(envelope: &Envelope, user: &UserName) -> Option<Key> {
     let xid = envelope.facts.xid.as_deref()?;
+    Some(key_of(
+        xid,
+        &envelope.facts.origin.user,
+        user,
+        &envelope.wire.blake3,
+    ))
+}
+
+/// The key of a transfer that `sender` calls `xid`, whose wire form has this digest.
+pub(crate) fn key_of(xid: &str, sender: &str, user: &UserName, wire: &blake3::Hash) -> Key {
     let mut hasher = blake3::Hasher::new();
-    for part in [xid, &envelope.facts.origin.user, user.as_str()] {
+    for part in [xid, sender, user.as_str()] {
         hasher.update(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
         hasher.update(part.as_bytes());
     }
-    hasher.update(envelope.wire.blake3.as_bytes());
-    Some(*hasher.finalize().as_bytes())
+    hasher.update(wire.as_bytes());
+    *hasher.finalize().as_bytes()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,6 +21,7 @@ use crate::inbox::{Inbox, Inboxes};
 use crate::index::{Index, Row};
 use crate::ledger::{Ledger, Limits, Usage};
 use crate::make::CLEAN;
+use crate::partial::Partials;
 use crate::recover::Recovery;
 use crate::seen::{Key, Keys, Seen};
 use crate::stage::{Account, Reservation, Staged};
@@ -46,6 +47,7 @@ pub(crate) struct Shared {
     pub(crate) inboxes: Inboxes,
     pub(crate) seen: Seen,
     pub(crate) keys: Keys,
+    pub(crate) partials: Partials,
     pub(crate) temporaries: AtomicU64,
     /// Holds the lock while it is open.
     pub(crate) lock: Handle,

@@ -23,11 +23,11 @@ struct Inode {
     kept: Vec<u8>,
 }
 
-type Names = BTreeMap<PathBuf, Option<usize>>;
+pub(crate) type Names = BTreeMap<PathBuf, Option<usize>>;
 
 /// A spool on a disk that forgets what was not synced. A name is a file, or (`None`) a directory.
 #[derive(Clone, Default)]
-struct Model {
+pub(crate) struct Model {
     files: Vec<Inode>,
     now: Names,
     kept: Names,
@@ -35,7 +35,7 @@ struct Model {
 
 impl Model {
     /// Everything that is in a directory, durable; without the index.
-    fn load(root: &Path) -> Model {
+    pub(crate) fn load(root: &Path) -> Model {
         let mut model = Model::default();
         let mut inodes = HashMap::new();
         model.walk(root, root, &mut inodes);
@@ -71,7 +71,7 @@ impl Model {
     }
 
     /// Carries out a step; of a write only the first `most` bytes.
-    fn apply(&mut self, root: &Path, step: &Step, most: usize) {
+    pub(crate) fn apply(&mut self, root: &Path, step: &Step, most: usize) {
         let name = |path: &Path| path.strip_prefix(root).unwrap().to_owned();
         match step {
             Step::Create(path) => {
@@ -110,7 +110,7 @@ impl Model {
     }
 
     /// Every state that a crash could leave now: names, content of each file, what it is.
-    fn crashes(&self) -> Vec<(String, Names, Vec<Vec<u8>>)> {
+    pub(crate) fn crashes(&self) -> Vec<(String, Names, Vec<Vec<u8>>)> {
         let now: Vec<_> = self.files.iter().map(|file| file.now.clone()).collect();
         let kept: Vec<_> = self.files.iter().map(|file| file.kept.clone()).collect();
         let zeros: Vec<_> = self.files.iter().map(|file| blank(file, 0)).collect();
@@ -200,7 +200,7 @@ fn children(names: &Names, dir: &Path) -> Names {
 }
 
 /// Builds a directory from names and contents; what stands in a lost directory is lost.
-fn build(root: &Path, names: &Names, contents: &[Vec<u8>]) {
+pub(crate) fn build(root: &Path, names: &Names, contents: &[Vec<u8>]) {
     let mut first: HashMap<usize, PathBuf> = HashMap::new();
     for (name, at) in names {
         let path = root.join(name);

@@ -6,6 +6,7 @@ mod common;
 mod crash;
 mod format;
 mod life;
+mod partial;
 mod threads;
 
 /// The body of the fuzz target, on every end of a fixture's item.
