@@ -95,8 +95,8 @@ impl Spool {
             facts,
         } = delivery;
         // Stored, refused or a repeat: the sender has an answer, and nothing is left to go on with.
-        local.spoil();
-        wire.iter_mut().for_each(Staged::spoil);
+        local.forgo();
+        wire.iter_mut().for_each(Staged::forgo);
         let to = unique(&to);
         let stranger = to.iter().find(|user| !reservation.users().contains(user));
         if to.is_empty() || stranger.is_some() {

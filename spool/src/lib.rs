@@ -48,7 +48,7 @@
 //! | `trailer` | the layout of an item; pure |
 //! | `ledger` | quotas, with what is on its way; pure |
 //! | `stage` | room that was promised, bytes that are not items yet |
-//! | `partial` | interrupted transfers |
+//! | `temporary`, `partial` | files that are not items yet; those of interrupted transfers |
 //! | `commit`, `remove` | an item comes, an item goes |
 //! | `spool` | the rest of what callers do |
 //! | `inbox` | a user's directory and numbers |
@@ -77,6 +77,7 @@ mod remove;
 mod seen;
 mod spool;
 mod stage;
+mod temporary;
 pub mod trailer;
 
 pub use commit::{Committed, Delivery};

@@ -20,7 +20,8 @@ use crate::dir::Dir;
 use crate::disk::{Disk, Handle, lock};
 use crate::error::Error;
 use crate::spool::{Spool, read_item};
-use crate::stage::{Reservation, Staged, Temporary};
+use crate::stage::{Reservation, Staged};
+use crate::temporary::Temporary;
 
 /// Bytes from which on an interrupted transfer is kept.
 pub const PARTIAL_MIN: u64 = 1 << 20;

@@ -8,14 +8,14 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
 
-use crate::dir::Dir;
-use crate::disk::{Free, Handle, lock};
+use crate::disk::{Free, lock};
 use crate::envelope::{Measure, Stranger};
 use crate::error::{Error, Shortage};
 use crate::id::UserName;
 use crate::ledger::Usage;
-use crate::partial::{Lease, PARTIAL_MIN, Transfer};
+use crate::partial::{PARTIAL_MIN, Transfer};
 use crate::spool::Shared;
+use crate::temporary::Temporary;
 
 /// Bytes that a form may have in memory.
 const BUFFER: usize = 64 * 1024;
@@ -139,138 +139,6 @@ impl Drop for Account {
     }
 }
 
-/// A file that is not an item yet. Dropping it removes it, unless it is to be kept for its sender to go on.
-#[derive(Debug)]
-pub(crate) struct Temporary {
-    shared: Arc<Shared>,
-    pub(crate) handle: Handle,
-    pub(crate) name: String,
-    /// The name is gone: the file was renamed to its place.
-    pub(crate) placed: bool,
-    /// It is in `partial/`, else in `tmp/`.
-    partial: Option<Partial>,
-}
-
-#[derive(Debug)]
-struct Partial {
-    transfer: Transfer,
-    lease: Lease,
-    /// All that was written is part of the form.
-    sound: bool,
-}
-
-impl Temporary {
-    pub(crate) fn create(shared: &Arc<Shared>) -> Result<Temporary, Error> {
-        let name = shared.temporary_name();
-        let handle = loop {
-            match shared.disk.create(&shared.tmp, &name) {
-                Err(e) if e.is_room() && shared.partials.evict() => {}
-                other => break other?,
-            }
-        };
-        Ok(Temporary {
-            shared: shared.clone(),
-            handle,
-            name,
-            placed: false,
-            partial: None,
-        })
-    }
-
-    /// A file in `partial/` that was taken.
-    pub(crate) fn partial(
-        shared: &Arc<Shared>,
-        handle: Handle,
-        name: String,
-        transfer: Transfer,
-        lease: Lease,
-    ) -> Temporary {
-        Temporary {
-            shared: shared.clone(),
-            handle,
-            name,
-            placed: false,
-            partial: Some(Partial {
-                transfer,
-                lease,
-                sound: true,
-            }),
-        }
-    }
-
-    /// Where it is.
-    pub(crate) fn dir(&self) -> &Dir {
-        let partial = self.partial.as_ref().and_then(|_| self.shared.partials.dir());
-        partial.unwrap_or(&self.shared.tmp)
-    }
-
-    /// Moves it to `partial/`, if that can be.
-    fn adopt(&mut self, transfer: Transfer) {
-        let max_file = lock(&self.shared.ledger).limits.max_file;
-        let from = (&self.shared.tmp, self.name.as_str());
-        if let Some((lease, name)) = self.shared.partials.adopt(from, &transfer, max_file) {
-            if let Some(dir) = self.shared.partials.dir() {
-                self.handle.path = dir.path.join(&name);
-            }
-            self.name = name;
-            self.partial = Some(Partial {
-                transfer,
-                lease,
-                sound: true,
-            });
-        }
-    }
-
-    /// Writes, at the cost of partials that only wait.
-    fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
-        let _mine = self.partial.as_ref().map(|own| own.lease.hold()).transpose()?;
-        loop {
-            match self.shared.disk.write_at(&self.handle, bytes, offset) {
-                Err(e) if e.is_room() && self.shared.partials.evict() => {}
-                other => return other,
-            }
-        }
-    }
-
-    /// It is not to be gone on with.
-    fn spoil(&mut self) {
-        if let Some(own) = &mut self.partial {
-            own.sound = false;
-        }
-    }
-
-    /// It gets its last bytes: nobody may take it any more, and it is not to be gone on with.
-    fn complete(&mut self) -> Result<(), Error> {
-        if let Some(own) = &mut self.partial {
-            own.sound = false;
-            let _mine = own.lease.hold()?;
-            self.shared.partials.complete(&own.transfer, &own.lease)?;
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let partials = &self.shared.partials;
-        match &self.partial {
-            Some(own) if self.placed => partials.placed(&own.transfer, &own.lease),
-            Some(own) => match self.handle.file.metadata() {
-                Ok(found) if own.sound && found.len() >= PARTIAL_MIN => {
-                    let max_file = lock(&self.shared.ledger).limits.max_file;
-                    partials.give_back(&own.transfer, &own.lease, found.len(), max_file);
-                }
-                _ => partials.discard(&own.transfer, &own.lease),
-            },
-            None if self.placed => {}
-            None => {
-                // What cannot be removed now is swept when the spool is opened.
-                let _ = self.shared.disk.unlink(&self.shared.tmp, &self.name);
-            }
-        }
-    }
-}
-
 /// One form of a file (local, wire, or second fork) while it arrives. Dropping it removes what was written, unless it
 /// is [`Staged::resumable`].
 #[derive(Debug)]
@@ -365,7 +233,7 @@ impl Staged {
     }
 
     /// The wire form of a transfer that its sender may go on with: once it is large, dropping it keeps it, and so does
-    /// a crash. A write that fails, a commit and [`Staged::discard`] end that.
+    /// a crash. A write that fails, a commit, [`Staged::discard`] and [`Staged::forgo`] end that.
     #[must_use]
     pub fn resumable(mut self, transfer: Transfer) -> Staged {
         self.transfer = Some(transfer);
@@ -384,11 +252,11 @@ impl Staged {
 
     /// Throws it away.
     pub fn discard(mut self) {
-        self.spoil();
+        self.forgo();
     }
 
-    /// It is not to be gone on with, however it ends.
-    pub(crate) fn spoil(&mut self) {
+    /// Its sender will not go on with it, whatever becomes of it: dropping it throws it away.
+    pub fn forgo(&mut self) {
         self.transfer = None;
         if let Some(file) = &mut self.file {
             file.spoil();
@@ -399,7 +267,7 @@ impl Staged {
     fn adopt(&mut self) {
         if let (PARTIAL_MIN.., Some(file)) = (self.written, &mut self.file)
             && let Some(transfer) = self.transfer.take()
-            && file.partial.is_none()
+            && !file.is_partial()
         {
             file.adopt(transfer);
         }
@@ -412,7 +280,7 @@ impl Staged {
     /// known; [`Error::Superseded`], [`Error::Io`]. None of `bytes` is part of the form then, and nothing of it is
     /// kept.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.take(bytes).inspect_err(|_| self.spoil())
+        self.take(bytes).inspect_err(|_| self.forgo())
     }
 
     fn take(&mut self, bytes: &[u8]) -> Result<(), Error> {

@@ -30,5 +30,6 @@ mod planted;
 mod quota;
 mod receivers;
 mod recovery;
+mod resume;
 mod sending;
 mod transcripts;

@@ -8,6 +8,7 @@ pub(crate) mod carry;
 pub(crate) mod input;
 pub(crate) mod metadata;
 pub(crate) mod netdata;
+pub(crate) mod transfer;
 
 use std::path::PathBuf;
 use std::time::Instant;
@@ -20,6 +21,7 @@ use self::carry::{Carrier, Manner, NotSent, Outgoing};
 use self::input::{Coding, Input};
 use self::metadata::Said;
 use self::netdata::{Label, Transmission};
+use self::transfer::TransferId;
 use super::address::Recipient;
 use super::console::Console;
 use super::exit::{Exit, Failure};
@@ -70,6 +72,7 @@ struct Outcome<'a> {
     bytes: Option<u64>,
     seconds: f64,
     digest: Option<&'a str>,
+    resumed_at: Option<u64>,
 }
 
 /// Carries out an order.
@@ -158,13 +161,15 @@ impl Run<'_> {
     ) {
         let begun = Instant::now();
         let label = input.label.clone();
-        let prepared = self
-            .parcel(recipient, input)
-            .and_then(|parcel| Ok((self.transmission(recipient, input, &parcel)?, parcel)));
-        let (transmission, parcel) = match prepared {
+        let prepared = self.parcel(recipient, input).and_then(|parcel| {
+            let transfer = TransferId::of(&parcel, endpoint, input.source.as_ref())?;
+            Ok((self.transmission(recipient, input, &parcel)?, parcel, transfer))
+        });
+        let (transmission, mut parcel, transfer) = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => return self.report_failure(recipient, &label, 0.0, &failure.into()),
         };
+        parcel.xid = Some(transfer.id());
         let mut attempts = 0;
         let sent = carrier
             .carry(endpoint, || {
@@ -183,8 +188,14 @@ impl Run<'_> {
             .await;
         let seconds = begun.elapsed().as_secs_f64();
         match sent {
-            Ok(receipt) => self.report(recipient, &label, seconds, &receipt),
-            Err(not_sent) => self.report_failure(recipient, &label, seconds, &not_sent),
+            Ok(receipt) => {
+                transfer.end(Exit::Done);
+                self.report(recipient, &label, seconds, &receipt);
+            }
+            Err(not_sent) => {
+                transfer.end(not_sent.failure.exit);
+                self.report_failure(recipient, &label, seconds, &not_sent);
+            }
         }
     }
 
@@ -201,7 +212,7 @@ impl Run<'_> {
             name: name.map(|name| metadata::plain("name", name, &mut warn)),
             attributes,
             aux: self.order.aux.clone(),
-            xid: Some(transfer_id()?),
+            xid: None,
         })
     }
 
@@ -243,13 +254,17 @@ impl Run<'_> {
                 bytes: Some(receipt.bytes),
                 seconds,
                 digest: Some(&receipt.digest),
+                resumed_at: receipt.resumed_at,
             }))
         } else if order.quiet {
             Ok(())
         } else {
             let id = receipt.id.map_or_else(String::new, |id| format!(" as item {id}"));
+            let resumed = receipt
+                .resumed_at
+                .map_or_else(String::new, |at| format!(", resumed at {}", units::size(at)));
             self.console.line(&format!(
-                "{}: delivered to {recipient}{id} ({}, {seconds:.2} s)",
+                "{}: delivered to {recipient}{id} ({}, {seconds:.2} s{resumed})",
                 shown(file),
                 units::size(receipt.bytes)
             ))
@@ -278,19 +293,12 @@ impl Run<'_> {
             bytes: None,
             seconds,
             digest: None,
+            resumed_at: None,
         }));
         if let Err(failure) = printed {
             self.console.complain(&failure);
         }
     }
-}
-
-/// The id of one transfer, the same for every attempt at it.
-pub(crate) fn transfer_id() -> Result<String, Failure> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random)
-        .map_err(|e| Failure::new(Exit::Io, format!("no random numbers for a transfer id: {e}")))?;
-    Ok(format!("{:032x}", u128::from_ne_bytes(random)))
 }
 
 /// Who the user is, for `FILE`: a claim, but to the local daemon.
