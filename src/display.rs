@@ -11,6 +11,7 @@
 use std::fmt::Write;
 
 use serde::Serialize;
+use uft_spool::{Fate, Receipt};
 
 /// A text on one line, with everything that is not plainly visible as an escape (`\n`, `\x1b`, `\u{202e}`).
 pub fn shown(text: &str) -> String {
@@ -48,6 +49,22 @@ pub fn chain(err: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+/// What a receipt says, in one line: `receipt for NOTES.TEXT (sent 2026-01-02 03:04): received`. `time` writes seconds since
+/// 1970.
+pub fn receipt(receipt: &Receipt, time: impl Fn(i64) -> String) -> String {
+    let of = receipt.name.as_deref().map_or("a message".to_owned(), shown);
+    let sent = receipt
+        .sent
+        .map_or_else(String::new, |sent| format!(" (sent {})", time(sent)));
+    let fate = match &receipt.fate {
+        Fate::Received => "received".to_owned(),
+        Fate::Deleted => "deleted".to_owned(),
+        // Their words stay apart from ours.
+        Fate::Other(words) => format!("\"{}\"", shown(words)),
+    };
+    format!("receipt for {of}{sent}: {fate}")
 }
 
 /// One line of JSON; hidden characters are `\u` escapes, which mean the same to every reader.

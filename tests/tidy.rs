@@ -332,21 +332,40 @@ fn check_text(text: &str) -> toml::Table {
     check(&file)
 }
 
-/// The settings of the example that are commented out, each under its section: `#key = value`.
+/// The settings of the example that are commented out, each under its section: `#key = value`. Sections that are
+/// commented out themselves are [`offered_sections`].
 fn offered(example: &str) -> Vec<(String, String)> {
-    let mut section = String::new();
+    let mut section = Some(String::new());
     let mut found = Vec::new();
     for line in example.lines() {
-        if let Some(setting) = line
-            .strip_prefix('#')
-            .filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
-        {
-            found.push((section.clone(), setting.to_owned()));
+        if line.starts_with("#[") {
+            section = None;
         } else if line.starts_with('[') {
-            section = line.to_owned();
+            section = Some(line.to_owned());
+        } else if let (Some(setting), Some(section)) = (commented_out(line), &section) {
+            found.push((section.clone(), setting.to_owned()));
         }
     }
     found
+}
+
+/// The sections that are commented out, as they are without the `#`: they belong together.
+fn offered_sections(example: &str) -> String {
+    let mut inside = false;
+    let mut text = String::new();
+    for line in example.lines() {
+        let header = line.strip_prefix('#').filter(|rest| rest.starts_with('['));
+        inside = header.is_some() || (inside && !line.starts_with('['));
+        if let Some(line) = header.or_else(|| commented_out(line)).filter(|_| inside) {
+            text += &format!("{line}\n");
+        }
+    }
+    text
+}
+
+fn commented_out(line: &str) -> Option<&str> {
+    line.strip_prefix('#')
+        .filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()))
 }
 
 #[test]
@@ -358,6 +377,13 @@ fn the_example_configuration_is_right_and_has_every_key() {
         check_text(&format!("{section}\n{setting}\n"));
         let key = setting.split('=').next().unwrap_or("").trim().to_owned();
         there.insert((section.trim_matches(['[', ']']).to_owned(), key));
+    }
+    let sections = check_text(&offered_sections(&example));
+    for section in ["peer", "route", "users/program"] {
+        assert!(
+            lookup(&sections, section).is_some(),
+            "contrib/uftd.toml does not show {section}"
+        );
     }
     let written: toml::Table = example.parse().unwrap();
     for (section, value) in &effective {

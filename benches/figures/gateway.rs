@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 use uft::local::client::ask;
-use uft::local::{Answer, Request};
+use uft::local::{Answer, Removal, Request};
 use uft_spool::SpoolId;
 
 /// Directories on the disk that is measured. They are removed together at the end: for some seconds after a removal a
@@ -139,6 +139,7 @@ impl Gateway {
         let request = Request::Discard {
             user: Some("alice".parse().unwrap()),
             id,
+            removal: Removal::Received,
         };
         assert!(matches!(
             ask(&self.socket(), &request).unwrap().only(),

@@ -111,7 +111,7 @@ fn fill(dir: &Path) {
 
 fn store(spool: &Spool, user: &UserName, n: usize) {
     let to = vec![user.clone()];
-    let reservation = spool.reserve(&to, None, None).unwrap();
+    let reservation = spool.reserve(&to, &[], None, None).unwrap();
     let mut local = spool.stage(&reservation);
     local.write(format!("item {n}\n").as_bytes()).unwrap();
     let origin = Origin {
@@ -130,11 +130,13 @@ fn store(spool: &Spool, user: &UserName, n: usize) {
         xid: None,
         exact: true,
         notes: Vec::new(),
+        receipt: None,
     };
     let wire_measure = local.measure();
     spool
         .commit(Delivery {
             to,
+            jobs: vec![],
             reservation,
             local,
             wire: None,

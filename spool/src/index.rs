@@ -4,27 +4,36 @@
 //! row waits in memory until somebody asks, or until there are enough), and when a write fails the users concerned are
 //! *stale* from then on: the next question about them compares the index with their directory.
 //!
-//! The only file that knows SQLite. What it does *not* do: read items or directories; whoever repairs an inbox hands
-//! the rows in.
+//! The only part that knows SQLite; its tables for the queue are in `index/jobs.rs`. What it does *not* do: read items
+//! or directories; whoever repairs an inbox hands the rows in.
+
+mod jobs;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
+use rusqlite::types::Type;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Statement, params};
 
 use crate::disk::{Disk, lock};
-use crate::envelope::{Envelope, FileType, Proof, Stranger};
+use crate::envelope::{Envelope, FileType, Proof, Receipt, Stranger};
 use crate::error::Error;
 use crate::id::{SpoolId, UserName};
 use crate::ledger::Usage;
 use crate::seen::{Key, key};
 use crate::spool::Summary;
 
+use jobs::JOB_TABLES;
+pub(crate) use jobs::JobRow;
+
 /// Name of the database.
 pub(crate) const INDEX: &str = "index.sqlite";
 /// Number of the table layout below.
-const LAYOUT: i64 = 1;
+const LAYOUT: i64 = 2;
+/// The layout of the first release, and what it lacks besides [`JOB_TABLES`].
+const BEFORE_JOBS: i64 = 1;
+const LACKING: &str = "ALTER TABLE item ADD COLUMN receipt TEXT;";
 /// Changes that wait in memory.
 const BATCH: usize = 64;
 /// Rows read between two chances for others.
@@ -34,7 +43,7 @@ const TABLES: &str = "
     CREATE TABLE item (
         user TEXT NOT NULL, id INTEGER NOT NULL, sender TEXT NOT NULL, type TEXT NOT NULL, size INTEGER NOT NULL,
         received INTEGER NOT NULL, name TEXT, title TEXT, charged INTEGER NOT NULL, stranger TEXT, key BLOB,
-        forms INTEGER NOT NULL, PRIMARY KEY (user, id)) WITHOUT ROWID;
+        forms INTEGER NOT NULL, receipt TEXT, PRIMARY KEY (user, id)) WITHOUT ROWID;
     CREATE INDEX item_received ON item (received);
     CREATE UNIQUE INDEX item_key ON item (key, user, id) WHERE key IS NOT NULL;
     CREATE TABLE high (user TEXT PRIMARY KEY NOT NULL, id INTEGER NOT NULL) WITHOUT ROWID;";
@@ -65,25 +74,21 @@ impl Row {
     pub(crate) fn of(user: &UserName, id: SpoolId, envelope: &Envelope) -> Row {
         let facts = &envelope.facts;
         let origin = &facts.origin;
-        let from = match origin.user.as_str() {
-            "" => origin.host.clone(),
-            user => format!("{user}@{}", origin.host),
-        };
         let stranger = (origin.proof == Proof::Address)
             .then(|| origin.host.parse().ok().map(Stranger::of))
             .flatten();
         let summary = Summary {
             id,
-            from,
+            from: origin.sender(),
             file_type: facts.stored_as,
             size: envelope.local.bytes,
             received: facts.received,
             name: facts.name.clone(),
             title: facts.attribute("TITLE").map(str::to_owned),
+            receipt: facts.receipt.clone(),
         };
-        let aux = envelope.aux.map_or(0, |aux| aux.bytes);
         let facts = RowFacts {
-            charged: envelope.local.bytes.max(envelope.wire.bytes).saturating_add(aux),
+            charged: envelope.charge(),
             stranger,
             key: key(envelope, user),
             wire: envelope.wire_kept,
@@ -102,6 +107,8 @@ struct Pending {
     /// The newest word on an item: its row, or that it is gone.
     rows: HashMap<(UserName, SpoolId), Option<Row>>,
     stale: HashSet<UserName>,
+    /// The index may be wrong about the jobs.
+    jobs_stale: bool,
 }
 
 /// The index, open.
@@ -139,17 +146,21 @@ impl Index {
         let layout: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         let fresh = layout == 0 && tables == 0;
-        if fresh {
-            db.execute_batch(&format!(
-                "BEGIN; {TABLES} PRAGMA user_version = {LAYOUT}; COMMIT;"
-            ))?;
-        } else if layout != LAYOUT {
-            return Err(Error::damaged(INDEX, format!("layout {layout}")));
-        } else if check {
+        let missing = match layout {
+            0 if fresh => format!("{TABLES} {JOB_TABLES}"),
+            BEFORE_JOBS => format!("{LACKING} {JOB_TABLES}"),
+            LAYOUT => String::new(),
+            other => return Err(Error::damaged(INDEX, format!("layout {other}"))),
+        };
+        if check && !fresh {
             let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
             if found != "ok" {
                 return Err(Error::damaged(INDEX, found));
             }
+        }
+        if !missing.is_empty() {
+            let made = format!("BEGIN; {missing} PRAGMA user_version = {LAYOUT}; COMMIT;");
+            db.execute_batch(&made)?;
         }
         db.set_prepared_statement_cache_capacity(32);
         let index = Index {
@@ -210,7 +221,7 @@ impl Index {
         let transaction = db.transaction()?;
         {
             let mut put = transaction.prepare_cached(
-                "INSERT OR REPLACE INTO item VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                "INSERT OR REPLACE INTO item VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?;
             let mut delete = transaction.prepare_cached("DELETE FROM item WHERE user = ?1 AND id = ?2")?;
             let mut high = transaction.prepare_cached(
@@ -421,7 +432,8 @@ impl Index {
     pub(crate) fn close(&self) -> bool {
         let db = self.current();
         let durable = db.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE);");
-        durable.is_ok() && lock(&self.pending).stale.is_empty()
+        let pending = lock(&self.pending);
+        durable.is_ok() && pending.stale.is_empty() && !pending.jobs_stale
     }
 }
 
@@ -429,6 +441,7 @@ fn insert(statement: &mut Statement<'_>, row: &Row) -> rusqlite::Result<()> {
     let (summary, facts) = (&row.summary, &row.facts);
     let letter = summary.file_type.letter();
     let mut bytes = [0; 4];
+    let receipt = summary.receipt.as_ref().map(serde_json::to_string);
     statement.execute(params![
         row.user.as_str(),
         signed(summary.id.get()),
@@ -442,6 +455,9 @@ fn insert(statement: &mut Statement<'_>, row: &Row) -> rusqlite::Result<()> {
         facts.stranger.as_ref().map(Stranger::as_str),
         facts.key,
         i64::from(facts.wire) | i64::from(facts.aux) << 1,
+        receipt
+            .transpose()
+            .map_err(|e| rusqlite::Error::ToSqlConversionFailure(e.into()))?,
     ])?;
     Ok(())
 }
@@ -458,8 +474,7 @@ fn facts(row: &rusqlite::Row<'_>, from: usize) -> rusqlite::Result<RowFacts> {
 }
 
 fn summary(row: &rusqlite::Row<'_>) -> rusqlite::Result<Summary> {
-    let wrong =
-        |column| rusqlite::Error::InvalidColumnType(column, "item".into(), rusqlite::types::Type::Null);
+    let wrong = |column| rusqlite::Error::InvalidColumnType(column, "item".into(), Type::Null);
     let letter = row.get_ref(2)?.as_str()?.chars().next();
     let file_type = FileType::ALL
         .into_iter()
@@ -472,11 +487,19 @@ fn summary(row: &rusqlite::Row<'_>) -> rusqlite::Result<Summary> {
         received: row.get(4)?,
         name: row.get(5)?,
         title: row.get(6)?,
+        receipt: receipt(row, 7)?,
     })
 }
 
+/// The receipt that a row holds, in the form that it has in the envelope.
+fn receipt(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Option<Receipt>> {
+    let text: Option<String> = row.get(column)?;
+    let receipt = text.map(|text| serde_json::from_str(&text)).transpose();
+    receipt.map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, e.into()))
+}
+
 fn summaries(db: &Connection, user: &UserName, after: i64, into: &mut Vec<Summary>) -> rusqlite::Result<()> {
-    let sql = "SELECT id, sender, type, size, received, name, title FROM item
+    let sql = "SELECT id, sender, type, size, received, name, title, receipt FROM item
         WHERE user = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query(params![user.as_str(), after, PAGE])?;
@@ -487,14 +510,14 @@ fn summaries(db: &Connection, user: &UserName, after: i64, into: &mut Vec<Summar
 }
 
 fn rows(db: &Connection, user: &UserName) -> rusqlite::Result<Vec<Row>> {
-    let sql = "SELECT id, sender, type, size, received, name, title, charged, stranger, key, forms FROM item
+    let sql = "SELECT id, sender, type, size, received, name, title, receipt, charged, stranger, key, forms FROM item
         WHERE user = ?1 ORDER BY id";
     let mut statement = db.prepare_cached(sql)?;
     let rows = statement.query_map(params![user.as_str()], |row| {
         Ok(Row {
             user: user.clone(),
             summary: summary(row)?,
-            facts: facts(row, 7)?,
+            facts: facts(row, 8)?,
         })
     })?;
     rows.collect()

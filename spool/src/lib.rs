@@ -51,15 +51,16 @@
 //! | `temporary`, `partial` | files that are not items yet; those of interrupted transfers |
 //! | `commit`, `remove` | an item comes, an item goes |
 //! | `spool` | the rest of what callers do |
-//! | `inbox` | a user's directory and numbers |
+//! | `inbox`, `numbers` | a user's directory; numbers that are never used twice |
 //! | `index` | SQLite, and nothing else knows of it |
-//! | `seen` | repeats |
+//! | `seen`, `busy` | repeats; what is being worked on at this moment |
 //! | `make`, `recover` | opening: lock, format, sweep, compare, quarantine |
 //! | `disk`, `dir`, `group` | every operation that changes the disk; looking at it; shared fsyncs |
 //!
 //! Everything blocks and may be called from any thread. What the crate does *not* do: sockets, protocols, conversion of
 //! texts, deciding who has an inbox, or waking anybody up.
 
+mod busy;
 mod commit;
 mod dir;
 mod disk;
@@ -69,9 +70,13 @@ mod group;
 mod id;
 mod inbox;
 mod index;
+mod job;
 mod ledger;
 mod make;
+mod numbers;
 mod partial;
+mod place;
+mod queue;
 mod recover;
 mod remove;
 mod seen;
@@ -80,13 +85,14 @@ mod stage;
 mod temporary;
 pub mod trailer;
 
-pub use commit::{Committed, Delivery};
+pub use commit::{Committed, Delivery, Placed};
 pub use disk::{Act, Disk, Fault, Step};
 pub use envelope::{
-    Attribute, Carriage, Envelope, Facts, FileType, Measure, Origin, Proof, Stranger, TypeSpec,
+    Attribute, Carriage, Envelope, Facts, Fate, FileType, Measure, Origin, Proof, Receipt, Stranger, TypeSpec,
 };
 pub use error::{Error, Shortage};
 pub use id::{BadSpoolId, BadUserName, SpoolId, USER_NAME_MAX, UserName};
+pub use job::{Chapter, Job, JobSummary, PRIORITY, Progress, QueuedItem, State};
 pub use ledger::{Limits, Usage};
 pub use partial::{PARTIAL_AGE, PARTIAL_MIN, Transfer};
 pub use recover::Recovery;

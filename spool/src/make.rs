@@ -1,6 +1,6 @@
 //! The directory of a spool before anything in it is looked at: made if it is new, locked, of the right format.
 //!
-//! What this file does *not* do: anything about users or items.
+//! What this file does *not* do: anything about users, items or jobs.
 
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -91,6 +91,7 @@ pub(crate) fn format(disk: &Disk, root: &Dir) -> Result<bool, Error> {
             for name in ["tmp", "users", "corrupt"] {
                 disk.make_dir(root, name)?;
             }
+            make_queue(disk, root)?;
             disk.sync_dir(root)?;
             let tmp = root.sub("tmp")?;
             if tmp.has(NAME) {
@@ -110,7 +111,25 @@ pub(crate) fn format(disk: &Disk, root: &Dir) -> Result<bool, Error> {
     {
         disk.make_dir(root, name)?;
     }
+    make_queue(disk, root)?;
+    // Also when nothing was missing: a killed process may have made them without making them durable.
+    disk.sync_dir(root)?;
     Ok(false)
+}
+
+/// Makes what is missing of the directories of the queue, durable but for their names in `root`. A spool of the first
+/// release has none of them.
+fn make_queue(disk: &Disk, root: &Dir) -> Result<(), Error> {
+    for name in ["queue", "failed"] {
+        if !root.has(name) {
+            disk.make_dir(root, name)?;
+        }
+    }
+    let queue = root.sub("queue")?;
+    if !queue.has("held") {
+        disk.make_dir(&queue, "held")?;
+    }
+    disk.sync_dir(&queue)
 }
 
 /// Whether the last stop was orderly; from now on, durably, it was not.

@@ -164,6 +164,7 @@ mod tests {
                 xid: None,
                 exact: true,
                 notes,
+                receipt: None,
             },
             local: measure,
             wire: measure,

@@ -1,17 +1,16 @@
 //! Interrupted transfers: kept, gone on with, taken over, thrown away; and every crash on the way.
 
-use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use uft_spool::{
-    Committed, Delivery, Disk, Error, Form, Limits, PARTIAL_AGE, PARTIAL_MIN, Spool, Staged, Step, Stranger,
-    Transfer,
+    Committed, Delivery, Disk, Error, Form, Limits, Origin, PARTIAL_AGE, PARTIAL_MIN, Spool, Staged,
+    Stranger, Transfer, UserName,
 };
 
 use crate::common::*;
-use crate::crash::{Model, build};
+use crate::model::{Model, build, every_crash};
 
 const HALF: usize = PARTIAL_MIN as usize + 100_000;
 const WHOLE: usize = HALF + 300_000;
@@ -35,7 +34,7 @@ fn open(root: &Path) -> Spool {
 
 /// A form with the first bytes of a transfer.
 fn begun(spool: &Spool, xid: &str, bytes: &[u8]) -> Result<Staged, Error> {
-    let reservation = spool.reserve(&[user("ann")], None, None)?;
+    let reservation = spool.reserve(&[user("ann")], &[], None, None)?;
     let mut staged = spool.stage(&reservation).resumable(transfer(xid));
     bytes.chunks(100_000).try_for_each(|slice| staged.write(slice))?;
     Ok(staged)
@@ -43,13 +42,13 @@ fn begun(spool: &Spool, xid: &str, bytes: &[u8]) -> Result<Staged, Error> {
 
 /// What is offered of a transfer.
 fn resume(spool: &Spool, xid: &str) -> Option<Staged> {
-    let reservation = spool.reserve(&[user("ann")], None, None).unwrap();
+    let reservation = spool.reserve(&[user("ann")], &[], None, None).unwrap();
     spool.resume(&reservation, &transfer(xid)).unwrap()
 }
 
 /// What a sender does: goes on if what is there is the beginning of the file, else begins anew.
 fn send(spool: &Spool, xid: &str, bytes: &[u8]) -> Result<Committed, Error> {
-    let reservation = spool.reserve(&[user("ann")], None, None)?;
+    let reservation = spool.reserve(&[user("ann")], &[], None, None)?;
     let held = spool.resume(&reservation, &transfer(xid))?;
     let mut staged = match held {
         Some(held) if is_prefix(&held, bytes) => held.metered()?,
@@ -64,6 +63,7 @@ fn send(spool: &Spool, xid: &str, bytes: &[u8]) -> Result<Committed, Error> {
         .try_for_each(|slice| staged.write(slice))?;
     spool.commit(Delivery {
         to: vec![user("ann")],
+        jobs: vec![],
         wire_measure: staged.measure(),
         local: staged,
         wire: None,
@@ -132,7 +132,7 @@ fn small_refused_and_nameless_transfers_leave_nothing() {
     nothing_left("small");
     begun(&spool, "thrown away", &bytes).unwrap().discard();
     nothing_left("thrown away");
-    let reservation = spool.reserve(&[user("ann")], None, None).unwrap();
+    let reservation = spool.reserve(&[user("ann")], &[], None, None).unwrap();
     let mut staged = spool.stage(&reservation);
     staged.write(&bytes).unwrap();
     staged.keep();
@@ -188,7 +188,7 @@ fn another_sender_user_or_recipient_is_offered_nothing() {
     let (temp, bytes) = (scratch(), wire());
     let spool = open(temp.path());
     begun(&spool, "x", &bytes).unwrap().keep();
-    let reservation = spool.reserve(&[user("ann")], None, None).unwrap();
+    let reservation = spool.reserve(&[user("ann")], &[], None, None).unwrap();
     for other in [
         Transfer::of("address 192.0.2.2", "maint", "ann", "x"),
         Transfer::of("local maint", "maint", "ann", "x"),
@@ -224,10 +224,10 @@ fn a_delivery_that_needs_the_room_gets_it_the_oldest_partial_goes_first() {
     assert!(!spool.has_partial(&transfer("oldest")) && spool.has_partial(&transfer("newest")));
     // What would not fit either way throws nothing away.
     disk.pretend_free(500);
-    let refused = spool.reserve(&[user("ann")], None, Some(1 << 29));
+    let refused = spool.reserve(&[user("ann")], &[], None, Some(1 << 29));
     assert!(matches!(refused, Err(Error::NoRoom { .. })));
     assert!(spool.has_partial(&transfer("newest")));
-    let refused = spool.reserve(&[user("ann")], None, Some(1000));
+    let refused = spool.reserve(&[user("ann")], &[], None, Some(1000));
     assert!(
         matches!(refused, Err(Error::NoRoom { .. })),
         "it looked as if it would help"
@@ -246,10 +246,10 @@ fn a_quota_that_is_used_up_refuses_and_keeps() {
     begun(&spool, "x", &bytes).unwrap().keep();
     let from = Stranger::of("192.0.2.1".parse().unwrap());
     let ann = [user("ann")];
-    let busy = spool.reserve(&ann, Some(&from), None).unwrap();
+    let busy = spool.reserve(&ann, &[], Some(&from), None).unwrap();
     let mut other = spool.stage(&busy);
     other.write(&[0; 2000]).unwrap();
-    let reservation = spool.reserve(&ann, Some(&from), None).unwrap();
+    let reservation = spool.reserve(&ann, &[], Some(&from), None).unwrap();
     assert!(matches!(
         spool.resume(&reservation, &transfer("x")),
         Err(Error::StrangerQuota { .. })
@@ -309,24 +309,44 @@ fn a_partial_that_shares_its_file_with_an_item_is_never_written_to() {
 fn a_transfer_that_was_delivered_is_known_by_its_digest() {
     let (temp, bytes) = (scratch(), wire());
     let spool = open(temp.path());
-    let (ann, digest) = ([user("ann")], blake3::hash(&bytes));
-    assert_eq!(spool.delivered(&ann, "maint", "x", &digest).unwrap(), None);
+    let (ann, digest, from) = ([user("ann")], blake3::hash(&bytes), facts(None).origin);
+    let find = |to: &[UserName], origin: &Origin, xid: &str, digest| {
+        spool.delivered(to, vec![], origin, xid, digest).unwrap()
+    };
+    assert_eq!(find(&ann, &from, "x", &digest), None);
     send(&spool, "x", &bytes).unwrap();
-    let had = Some(vec![(user("ann"), id(1))]);
-    assert_eq!(spool.delivered(&ann, "maint", "x", &digest).unwrap(), had);
+    let had = Some(in_inboxes(vec![(user("ann"), id(1))]));
+    assert_eq!(find(&ann, &from, "x", &digest), had);
     spool.remove(&user("ann"), id(1)).unwrap();
-    assert_eq!(spool.delivered(&ann, "maint", "x", &digest).unwrap(), had);
+    assert_eq!(find(&ann, &from, "x", &digest), had);
     let both = [user("ann"), user("bob")];
-    for (to, sender, xid) in [
-        (&ann[..], "other", "x"),
-        (&ann, "maint", "y"),
-        (&both, "maint", "x"),
-        (&[], "maint", "x"),
+    let other = Origin {
+        user: "other".into(),
+        ..from.clone()
+    };
+    for (to, origin, xid) in [
+        (&ann[..], &other, "x"),
+        (&ann, &from, "y"),
+        (&both, &from, "x"),
+        (&[], &from, "x"),
     ] {
-        assert_eq!(spool.delivered(to, sender, xid, &digest).unwrap(), None);
+        assert_eq!(find(to, origin, xid, &digest), None);
     }
-    let other = blake3::hash(b"other");
-    assert_eq!(spool.delivered(&ann, "maint", "x", &other).unwrap(), None);
+    assert_eq!(find(&ann, &from, "x", &blake3::hash(b"other")), None);
+    let jobs = vec![job("maint@VM1")];
+    assert_eq!(
+        spool.delivered(&[], jobs.clone(), &from, "q", &digest).unwrap(),
+        None
+    );
+    let queued = Parcel {
+        xid: Some("q"),
+        jobs: jobs.clone(),
+        local: &bytes,
+        ..Parcel::default()
+    };
+    let numbers = queued.job_ids(&spool);
+    let had = spool.delivered(&[], jobs, &from, "q", &digest).unwrap();
+    assert_eq!(had.map(|had| had.queue), Some(numbers));
 }
 
 /// Whatever a crash leaves, at whatever step: a sender who goes on or begins anew has exactly one whole item in the end.
@@ -337,7 +357,7 @@ fn every_crash_of_a_transfer_that_is_interrupted_ends_in_one_item() {
     let disk = Disk::planned();
     let (spool, _) = Spool::open_with(&root, LIMITS, disk.clone()).unwrap();
     parcel("ann", b"before").ids(&spool);
-    let mut model = Model::load(&root);
+    let model = Model::load(&root);
     disk.record();
     begun(&spool, "x", &bytes[..HALF]).unwrap().keep();
     let kept = disk.recorded().len();
@@ -348,56 +368,34 @@ fn every_crash_of_a_transfer_that_is_interrupted_ends_in_one_item() {
     send(&spool, "x", &bytes).unwrap();
     let all = disk.recorded();
     assert!(kept < all.len());
-    let (mut resumed, mut tried) = (0, HashSet::new());
-    for k in 0..=all.len() {
-        let done = k == all.len();
-        let mut crashes = model.crashes();
-        if let Some(step @ Step::Write(_, _, written)) = all.get(k) {
-            let mut torn = model.clone();
-            torn.apply(&root, step, written.len() / 2);
-            let (_, names, contents) = torn.crashes().swap_remove(0);
-            crashes.push(("half of a write".into(), names, contents));
-        }
-        crashes.retain(|(_, dirs, contents)| {
-            let used: Vec<_> = dirs
-                .values()
-                .flatten()
-                .map(|at| blake3::hash(&contents[*at]))
-                .collect();
-            tried.insert((done, dirs.clone(), used))
-        });
-        for (crash, dirs, contents) in crashes {
-            let what = format!("{k} of {} steps, {crash}", all.len());
-            let image = scratch();
-            build(image.path(), &dirs, &contents);
-            let (spool, recovery) =
-                Spool::open(image.path(), LIMITS).unwrap_or_else(|e| panic!("{what}: {e}"));
-            assert_eq!(
-                (recovery.problems, recovery.quarantined),
-                (vec![], vec![]),
+    let mut resumed = 0;
+    every_crash(&root, model, &all, |crash| {
+        let what = &crash.what;
+        let image = scratch();
+        build(image.path(), &crash.names, &crash.contents);
+        let (spool, recovery) = Spool::open(image.path(), LIMITS).unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert_eq!(
+            (recovery.problems, recovery.quarantined),
+            (vec![], vec![]),
+            "{what}"
+        );
+        let ann = user("ann");
+        let found = spool.list(&ann).unwrap().len();
+        assert!(found == 2 || found == 1 && !crash.done, "{what}: {found}");
+        resumed += usize::from(resume(&spool, "x").is_some_and(|held| is_prefix(&held, &bytes)));
+        let committed = send(&spool, "x", &bytes).unwrap_or_else(|e| panic!("{what}: {e}"));
+        assert_eq!(matches!(committed, Committed::Repeat(_)), found == 2, "{what}");
+        let list = spool.list(&ann).unwrap();
+        assert_eq!(list.len(), 2, "{what}");
+        for summary in list {
+            let stored = check(&spool, &ann, summary.id).unwrap();
+            assert!(stored == bytes || stored == b"before", "{what}");
+            assert!(
+                read(&spool, &ann, summary.id, Form::Wire).unwrap() == stored,
                 "{what}"
             );
-            let ann = user("ann");
-            let found = spool.list(&ann).unwrap().len();
-            assert!(found == 2 || found == 1 && !done, "{what}: {found}");
-            resumed += usize::from(resume(&spool, "x").is_some_and(|held| is_prefix(&held, &bytes)));
-            let committed = send(&spool, "x", &bytes).unwrap_or_else(|e| panic!("{what}: {e}"));
-            assert_eq!(matches!(committed, Committed::Repeat(_)), found == 2, "{what}");
-            let list = spool.list(&ann).unwrap();
-            assert_eq!(list.len(), 2, "{what}");
-            for summary in list {
-                let stored = check(&spool, &ann, summary.id).unwrap();
-                assert!(stored == bytes || stored == b"before", "{what}");
-                assert!(
-                    read(&spool, &ann, summary.id, Form::Wire).unwrap() == stored,
-                    "{what}"
-                );
-            }
-            assert!(names(image.path(), "partial").len() <= 1, "{what}");
         }
-        if let Some(step) = all.get(k) {
-            model.apply(&root, step, usize::MAX);
-        }
-    }
+        assert!(names(image.path(), "partial").len() <= 1, "{what}");
+    });
     assert!(resumed >= 8, "{resumed}");
 }

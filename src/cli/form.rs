@@ -381,6 +381,7 @@ mod tests {
             xid: None,
             exact: true,
             notes: vec![],
+            receipt: None,
         };
         let envelope = Envelope {
             version: 1,

@@ -18,7 +18,7 @@ use super::item::{self, ItemJson};
 use super::units;
 use crate::display::{self, shown};
 use crate::local::client::ask;
-use crate::local::{Answer, Event, Message, Request};
+use crate::local::{Answer, Event, Message, Removal, Request};
 
 /// `uft ls`
 pub(crate) fn list(console: Console, daemon: &Daemon, json: bool) -> Result<(), Failure> {
@@ -101,7 +101,7 @@ pub(crate) fn discard(console: Console, daemon: &Daemon, ids: &[SpoolId]) -> Exi
     let mut exit = Exit::Done;
     for &id in ids {
         let done = daemon
-            .discard(id)
+            .remove(id, Removal::Discarded)
             .and_then(|()| console.line(&format!("{id} discarded")));
         if let Err(failure) = done {
             exit = exit.then(console.complain(&failure));
@@ -185,7 +185,10 @@ fn happened(event: &Event) -> Happened<'_> {
 
 fn told(event: &Event) -> String {
     match event {
-        Event::Arrived(item) => format!("file {}", item::line(item)),
+        Event::Arrived(item) => match item.envelope.facts.receipt {
+            Some(_) => format!("receipt {}", item::line(item)),
+            None => format!("file {}", item::line(item)),
+        },
         Event::Message(message) => format!("message from {}: {}", writer(message), shown(&message.text)),
         Event::Missed(count) => format!("missed {count} events; uft ls shows all files"),
     }

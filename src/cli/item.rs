@@ -11,10 +11,10 @@ use std::net::IpAddr;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde::Serialize;
-use uft_spool::{Carriage, Measure, Origin, Proof};
+use uft_spool::{Carriage, Fate, Measure, Origin, Proof, Receipt};
 use unicode_width::UnicodeWidthStr;
 
-use crate::display::shown;
+use crate::display::{self, shown};
 use crate::local::{ItemInfo, Row};
 
 /// The JSON form of an item. Field names are part of the interface.
@@ -41,6 +41,7 @@ pub(crate) struct ItemJson<'a> {
     exact: bool,
     note: Option<String>,
     aux: Option<AuxJson>,
+    receipt: Option<ReceiptJson<'a>>,
 }
 
 #[derive(Serialize)]
@@ -57,13 +58,39 @@ struct AuxJson {
     digest: String,
 }
 
+/// A receipt; `words` are those of another `fate` than received and deleted.
+#[derive(Serialize)]
+pub(crate) struct ReceiptJson<'a> {
+    name: Option<&'a str>,
+    sent: Option<String>,
+    fate: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    words: Option<&'a str>,
+}
+
+impl ReceiptJson<'_> {
+    pub(crate) fn of(receipt: &Receipt) -> ReceiptJson<'_> {
+        let (fate, words) = match &receipt.fate {
+            Fate::Received => ("received", None),
+            Fate::Deleted => ("deleted", None),
+            Fate::Other(words) => ("other", Some(words.as_str())),
+        };
+        ReceiptJson {
+            name: receipt.name.as_deref(),
+            sent: receipt.sent.map(rfc3339),
+            fate,
+            words,
+        }
+    }
+}
+
 /// The JSON form of an item.
 pub(crate) fn json(item: &ItemInfo) -> ItemJson<'_> {
     let facts = &item.envelope.facts;
     ItemJson {
         id: item.id.get(),
         user: item.user.as_str(),
-        from: sender(&facts.origin),
+        from: facts.origin.sender(),
         origin: OriginJson {
             user: &facts.origin.user,
             node: facts.origin.node.as_deref(),
@@ -93,6 +120,7 @@ pub(crate) fn json(item: &ItemInfo) -> ItemJson<'_> {
             size: aux.bytes,
             digest: digest(aux),
         }),
+        receipt: facts.receipt.as_ref().map(ReceiptJson::of),
     }
 }
 
@@ -101,23 +129,16 @@ pub(crate) fn digest(measure: &Measure) -> String {
     format!("blake3:{}", measure.blake3.to_hex())
 }
 
-/// `user@host`, or the host alone when no name was claimed.
-pub(crate) fn sender(origin: &Origin) -> String {
-    match origin.user.as_str() {
-        "" => origin.host.clone(),
-        user => format!("{user}@{}", origin.host),
-    }
-}
-
-/// `?` before a name that nobody proved, a blank before one that the kernel did.
+/// `?` before a name that nobody proved, a blank before one that the kernel or a proven gateway stands for.
 fn mark(proof: Proof) -> char {
     match proof {
-        Proof::Local => ' ',
         Proof::Address => '?',
+        Proof::Local | Proof::Peer | Proof::Certificate | Proof::Agent => ' ',
     }
 }
 
-/// What a row says of the sender was proven or not: strangers come from an address, local users from a named host.
+/// What a row says of the sender was proven or not: strangers come from an address, local users from a named host, and
+/// those whom a proven gateway vouches for from a node.
 fn proof_of_row(from: &str) -> Proof {
     let host = from.rsplit_once('@').map_or(from, |(_, host)| host);
     let address = host.split('%').next().unwrap_or(host);
@@ -129,8 +150,20 @@ fn proof_of_row(from: &str) -> Proof {
 
 /// A sender for people: `alice@alpha`, or `?maint@192.0.2.1` when the name is only claimed.
 pub(crate) fn marked_sender(origin: &Origin) -> String {
-    let text = format!("{}{}", mark(origin.proof), shown(&sender(origin)));
+    let text = format!("{}{}", mark(origin.proof), shown(&origin.sender()));
     text.trim_start().to_owned()
+}
+
+/// A sender for people, and what was proven of it.
+pub(crate) fn proven_sender(origin: &Origin) -> String {
+    let proof = match origin.proof {
+        Proof::Local => "a user of this host, named by its kernel",
+        Proof::Address => "nothing but the address is proven",
+        Proof::Peer => "the gateway proved itself by the shared secret",
+        Proof::Certificate => "the gateway proved itself by its certificate",
+        Proof::Agent => "the gateway confirmed the sender's key",
+    };
+    format!("{} ({proof})", marked_sender(origin))
 }
 
 /// The listing of an inbox, one line an item, with a heading. Inboxes can be long and their senders few: what a row
@@ -157,7 +190,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
         "{:>w_id$} {:<w_from$} T {:>w_size$} {:<w_time$} NAME\n",
         "ID", " FROM", "SIZE", "RECEIVED"
     );
-    for Row(id, from, file_type, size, received, name, title) in rows {
+    for Row(id, from, file_type, size, received, name, title, receipt) in rows {
         let from = senders.get(from.as_str()).map_or("", |(text, _)| text);
         let (file_type, time) = (file_type.letter(), clock.at(*received));
         // Writing into a String cannot fail.
@@ -165,10 +198,11 @@ pub(crate) fn table(rows: &[Row]) -> String {
             out,
             "{id:>w_id$} {from} {file_type} {size:>w_size$} {time:<w_time$}"
         );
-        match (name, title) {
-            (Some(name), _) => out.extend([" ", &shown(name)]),
-            (None, Some(title)) => out.extend([" (", &shown(title), ")"]),
-            (None, None) => {}
+        match (receipt, name, title) {
+            (Some(receipt), ..) => out.extend([" ", &clock.receipt(receipt)]),
+            (None, Some(name), _) => out.extend([" ", &shown(name)]),
+            (None, None, Some(title)) => out.extend([" (", &shown(title), ")"]),
+            (None, None, None) => {}
         }
         out.truncate(out.trim_end().len());
         out.push('\n');
@@ -182,14 +216,15 @@ fn digits(number: u64) -> usize {
 }
 
 /// Times on this host's clock, to the minute; the last one is remembered, since items of a list are neighbours.
-struct Clock {
+pub(crate) struct Clock {
     zone: TimeZone,
     minute: i64,
     text: String,
 }
 
 impl Clock {
-    fn new() -> Clock {
+    /// This host's clock.
+    pub(crate) fn new() -> Clock {
         let zone = TimeZone::system();
         let text = local_time(0, &zone);
         Clock {
@@ -199,7 +234,8 @@ impl Clock {
         }
     }
 
-    fn at(&mut self, seconds: i64) -> &str {
+    /// A time, by its seconds since 1970.
+    pub(crate) fn at(&mut self, seconds: i64) -> &str {
         let minute = seconds.div_euclid(60);
         if minute != self.minute {
             self.minute = minute;
@@ -207,12 +243,24 @@ impl Clock {
         }
         &self.text
     }
+
+    fn receipt(&self, receipt: &Receipt) -> String {
+        display::receipt(receipt, |sent| local_time(sent, &self.zone))
+    }
+}
+
+/// What a receipt says, in one line.
+pub(crate) fn receipt(receipt: &Receipt) -> String {
+    Clock::new().receipt(receipt)
 }
 
 /// One item as one line, for arrivals.
 pub(crate) fn line(item: &ItemInfo) -> String {
     let facts = &item.envelope.facts;
-    let name = facts.name.as_deref().map(shown);
+    let name = match &facts.receipt {
+        Some(said) => Some(receipt(said)),
+        None => facts.name.as_deref().map(shown),
+    };
     format!(
         "{} {} {} {} {}",
         item.id,
@@ -227,19 +275,18 @@ pub(crate) fn line(item: &ItemInfo) -> String {
 pub(crate) fn facts(item: &ItemInfo) -> Vec<String> {
     let envelope = &item.envelope;
     let facts = &envelope.facts;
-    let proof = match facts.origin.proof {
-        Proof::Local => "a user of this host, named by its kernel",
-        Proof::Address => "nothing but the address is proven",
-    };
     let mut out = Vec::new();
     let mut fact = |key: &str, value: String| out.push(format!("{key:<13}{value}"));
     fact("item", format!("{} of {}", item.id, item.user));
-    fact("from", format!("{} ({proof})", marked_sender(&facts.origin)));
+    fact("from", proven_sender(&facts.origin));
     if let Some(node) = &facts.origin.node {
         fact("node", shown(node));
     }
     if let Some(name) = &facts.name {
         fact("name", shown(name));
+    }
+    if let Some(said) = &facts.receipt {
+        fact("says", receipt(said));
     }
     let mut kind = facts.spec.file_type.letter().to_string();
     match facts.spec.carriage {
@@ -306,6 +353,7 @@ mod tests {
             1_795_218_990,
             name.map(str::to_owned),
             Some("a title".into()),
+            None,
         )
     }
 
@@ -313,6 +361,7 @@ mod tests {
     fn a_claimed_sender_is_marked_and_a_local_one_is_not() {
         for (from, marked) in [
             ("alice@alpha", false),
+            ("alice@GAMMA", false),
             ("maint@192.0.2.1", true),
             ("root@alpha@2001:db8::1", true),
             ("x@fe80::1%eth0", true),
@@ -345,6 +394,25 @@ mod tests {
             "{second}"
         );
         assert!(second.ends_with(" (a title)"), "{second}");
+    }
+
+    #[test]
+    fn a_receipt_is_listed_as_one_whatever_the_item_is_called() {
+        let mut item = row(1, "bob@alpha", Some("a.txt"));
+        for (fate, said) in [
+            (Fate::Received, "received"),
+            (Fate::Deleted, "deleted"),
+            (Fate::Other("lo\u{1b}[1mst".into()), "\"lo\\x1b[1mst\""),
+        ] {
+            item.7 = Some(Receipt {
+                name: Some("NOT\u{202e}ES.TEXT".into()),
+                sent: None,
+                fate,
+            });
+            let text = table(std::slice::from_ref(&item));
+            let end = format!(" receipt for NOT\\u{{202e}}ES.TEXT: {said}\n");
+            assert!(text.ends_with(&end), "{text}");
+        }
     }
 
     #[test]

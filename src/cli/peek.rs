@@ -11,7 +11,7 @@ use super::contents::{is_netdata, opening, page_of};
 use super::daemon::Daemon;
 use super::exit::Failure;
 use super::form::{Source, View};
-use super::units;
+use super::{item, units};
 use crate::canon::{Handling, handling};
 use crate::display::{shown, shown_bytes};
 
@@ -25,6 +25,9 @@ const DUMP: usize = 256;
 /// Shows the first `lines` lines of an item.
 pub(crate) fn peek(console: Console, daemon: &Daemon, id: SpoolId, lines: usize) -> Result<(), Failure> {
     let item = daemon.item(id)?;
+    if let Some(receipt) = &item.envelope.facts.receipt {
+        return console.line(&item::receipt(receipt));
+    }
     let view = match handling(item.envelope.facts.stored_as) {
         Handling::Records(_) => View::Text(None),
         _ => View::Local,

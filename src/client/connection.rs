@@ -13,7 +13,8 @@ use uft_spool::{Attribute, SpoolId};
 use super::dial::{Duplex, dial, local_session};
 use super::feed::Feed;
 use super::{Body, ClientError, Endpoint, Notice, Options, Parcel, Receipt, Watch};
-use crate::proto::{Action, At, Code, Delivery, Dialogue, DialogueOptions, Errand, Event, Fork};
+use crate::proto::proof::Nonce;
+use crate::proto::{Action, At, Code, Delivery, Dialogue, DialogueOptions, Errand, Event, Fork, Identity};
 
 /// Bytes read at a time; what a server says is short.
 const READ: usize = 4 * 1024;
@@ -35,6 +36,8 @@ pub struct Connection {
     /// Something went wrong: the next parcel needs another connection.
     spent: bool,
     ours: bool,
+    /// Nobody has to prove anything any more.
+    proven: bool,
 }
 
 impl fmt::Debug for Connection {
@@ -48,17 +51,25 @@ impl fmt::Debug for Connection {
 
 /// How an errand ended well.
 struct Ended {
-    code: u16,
-    text: String,
-    id: Option<SpoolId>,
+    yes: Yes,
     bulk: Vec<String>,
 }
 
+/// The server's yes.
+struct Yes {
+    code: u16,
+    text: String,
+    /// Number of the item there.
+    id: Option<SpoolId>,
+    /// Number in its queue.
+    job: Option<SpoolId>,
+}
+
 impl Connection {
-    /// Connects and reads the herald.
+    /// Connects and reads the herald; with credentials both ends then prove who they are.
     ///
     /// # Errors
-    /// Nobody there, nobody who speaks UFT, or somebody who takes nothing from us.
+    /// Nobody there, nobody who speaks UFT, somebody who takes nothing from us, or not the gateway that it is to be.
     pub async fn open(
         endpoint: &Endpoint,
         options: &Options,
@@ -71,10 +82,12 @@ impl Connection {
         let (reader, writer) = tokio::io::split(stream);
         let mut connection = Connection {
             endpoint: endpoint.clone(),
+            proven: options.credentials.is_none(),
             reader,
             writer,
             dialogue: Dialogue::new(DialogueOptions {
                 transcript: true,
+                identity: identity(options)?,
                 ..DialogueOptions::default()
             }),
             input: BytesMut::from(read_ahead.as_slice()),
@@ -123,9 +136,10 @@ impl Connection {
             .errand(Errand::Deliver(Box::new(delivery)), &mut feed, watch)
             .await?;
         Ok(Receipt {
-            code: ended.code,
-            text: ended.text,
-            id: ended.id,
+            code: ended.yes.code,
+            text: ended.yes.text,
+            id: ended.yes.id,
+            job: ended.yes.job,
             bytes: feed.sent,
             digest: feed.digest(),
             resumed_at: feed.resumed_at,
@@ -148,7 +162,11 @@ impl Connection {
             text: text.to_owned(),
             from: Some(from.to_owned()),
         };
-        Ok(self.errand(errand, &mut Feed::new(None, None), watch).await?.text)
+        Ok(self
+            .errand(errand, &mut Feed::new(None, None), watch)
+            .await?
+            .yes
+            .text)
     }
 
     /// Asks a `CPQ` query; the lines of the answer.
@@ -181,7 +199,19 @@ impl Connection {
             match self.dialogue.poll(&mut self.input) {
                 Action::Event(Event::Herald { ours, .. }) => {
                     self.ours = ours;
+                    if self.proven {
+                        return Ok(());
+                    }
+                }
+                Action::Event(Event::Proven) => {
+                    self.proven = true;
                     return Ok(());
+                }
+                Action::Event(Event::NotProven(why)) => {
+                    return Err(ClientError::NotProven {
+                        endpoint: self.endpoint.clone(),
+                        why,
+                    });
                 }
                 Action::Event(event) => {
                     tell_watcher(&event, watch);
@@ -191,6 +221,11 @@ impl Connection {
                 }
                 Action::NeedBytes if !self.ended => self.read().await?,
                 Action::Send(bytes) => self.send(bytes).await?,
+                Action::NeedBytes if self.dialogue.place() == At::Peer => {
+                    return Err(ClientError::Lost {
+                        step: At::Peer.to_string(),
+                    });
+                }
                 Action::NeedBytes | Action::WantBody { .. } | Action::WantPrefix(_) | Action::Closed => {
                     return Err(self.unwelcome(last_heard));
                 }
@@ -256,7 +291,7 @@ impl Connection {
                         }
                         event => {
                             if let Some(end) = ending(event) {
-                                return end.map(|(code, text, id)| Ended { code, text, id, bulk });
+                                return end.map(|yes| Ended { yes, bulk });
                             }
                         }
                     }
@@ -377,14 +412,37 @@ impl Connection {
     }
 }
 
-/// The server's yes: code, text, number of the item.
-type Yes = (u16, String, Option<SpoolId>);
+/// Who we are in this connection, if that is to be proven.
+fn identity(options: &Options) -> Result<Option<Identity>, ClientError> {
+    let Some(credentials) = options.credentials.clone() else {
+        return Ok(None);
+    };
+    let mut nonce = [0; 16];
+    getrandom::fill(&mut nonce).map_err(|err| ClientError::NoRandomBits(err.to_string()))?;
+    Ok(Some(Identity {
+        credentials,
+        nonce: Nonce(nonce),
+        exporter: Vec::new(),
+    }))
+}
 
 /// What an event means for the errand at hand: `None` when it goes on.
 fn ending(event: Event) -> Option<Result<Yes, ClientError>> {
     match event {
-        Event::Delivered { code, text, id, .. } => Some(Ok((code.0, text, id))),
-        Event::Done { code, text, .. } => Some(Ok((code.0, text, None))),
+        Event::Delivered {
+            code, text, id, job, ..
+        } => Some(Ok(Yes {
+            code: code.0,
+            text,
+            id,
+            job,
+        })),
+        Event::Done { code, text, .. } => Some(Ok(Yes {
+            code: code.0,
+            text,
+            id: None,
+            job: None,
+        })),
         Event::Refused { at, code, text, .. } => Some(Err(ClientError::Refused {
             step: at.to_string(),
             code: code.0,

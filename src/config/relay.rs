@@ -104,6 +104,24 @@ impl Default for Program {
     }
 }
 
+impl Peer {
+    /// The port of UFT when none is written.
+    const PORT: u16 = 608;
+
+    /// Host (an IPv6 address without its brackets) and port of [`Peer::uft`].
+    pub fn host_and_port(&self) -> (String, u16) {
+        let (host, port) = match self.uft.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((v6, port)) => (v6, port.strip_prefix(':')),
+            None => self
+                .uft
+                .split_once(':')
+                .map_or((self.uft.as_str(), None), |(host, port)| (host, Some(port))),
+        };
+        let port = port.and_then(|port| port.parse().ok()).unwrap_or(Peer::PORT);
+        (host.to_owned(), port)
+    }
+}
+
 /// `via = "beta"` or `via = ["beta", "gamma"]`.
 fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
     #[derive(Deserialize)]
@@ -282,7 +300,7 @@ mod tests {
         Config::parse(text, "alpha.example").unwrap_err().to_string()
     }
 
-    const PEERS: &str = "[[peer]]\nname = \"beta\"\nuft = \"beta.example:608\"\n[[peer]]\nname = \"gamma\"\nuft = \"[::1]:608\"\n";
+    const PEERS: &str = "[[peer]]\nname = \"beta\"\nuft = \"beta.example\"\n[[peer]]\nname = \"gamma\"\nuft = \"[::1]:609\"\n";
 
     #[test]
     fn peers_and_routes_read_back_as_they_were_written() {
@@ -293,6 +311,8 @@ mod tests {
         );
         let config = Config::parse(&text, "h").unwrap();
         assert_eq!(config.peers[0].max_parallel, 4);
+        assert_eq!(config.peers[0].host_and_port(), ("beta.example".into(), 608));
+        assert_eq!(config.peers[1].host_and_port(), ("::1".into(), 609));
         assert_eq!(config.routes[1].via, ["beta", "gamma"]);
         assert_eq!(Config::parse(&config.effective(), "h").unwrap(), config);
     }

@@ -8,6 +8,7 @@ use uft_spool::SpoolId;
 use super::command::{AgentKey, Auth, Fork};
 use super::draft::Draft;
 use super::held::Held;
+use super::proof::{Nonce, Tag};
 use super::query::Query;
 use super::reply::Reply;
 
@@ -65,7 +66,7 @@ pub enum Ask {
         count: u64,
     },
     /// `EOF`, or `QUIT` after the whole declared size: make it durable. Either answer is the end of this file.
-    /// [`Answer::Stored`]
+    /// [`Answer::Stored`] or [`Answer::Queued`]
     Commit(Box<Draft>),
     /// The file that was addressed comes to nothing. [`Answer::Done`]; a refusal changes nothing.
     Discard,
@@ -82,6 +83,21 @@ pub enum Ask {
     Query(Query),
     /// `AGENT`: is this our key? [`Answer::Done`]
     Agent(AgentKey),
+    /// `PEER`: is it the gateway that it says it is? [`Answer::Proof`]; any refusal ends the session.
+    Peer(PeerClaim),
+}
+
+/// What `PEER` said, and what it was said in answer to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerClaim {
+    /// The name by which we are to know it: a claim until the proof is checked.
+    pub name: String,
+    /// The nonce of our herald.
+    pub server_nonce: Nonce,
+    /// Its own.
+    pub client_nonce: Nonce,
+    /// Its proof.
+    pub proof: Tag,
 }
 
 /// What `FILE` said.
@@ -104,10 +120,14 @@ pub enum Answer {
     Recipient(String),
     /// Yes; the number of the item when exactly one was stored.
     Stored(Option<SpoolId>),
+    /// Yes; the number in the queue of a file that goes on to another node.
+    Queued(SpoolId),
     /// Yes; what there is.
     Held(Held),
     /// The lines of the result, at most 190 bytes each.
     Lines(Vec<String>),
+    /// Yes; and our own proof.
+    Proof(Tag),
 }
 
 /// What the session waits for; drivers choose their time-out by it.

@@ -34,6 +34,8 @@
 //! 5. What was said of one file never appears on the next: `EOF` and `ABORT` start a new draft, accepted or not.
 //! 6. A transfer that broke off goes on where the driver says that it did, and nowhere else.
 //! 7. Refusals in a row are counted; whoever speaks another protocol is shown out.
+//! 8. `PEER` comes before every `FILE`, once. Whatever else is said with it ends the session: what follows was meant as
+//!    a gateway's, and must not be taken from somebody who is none.
 //!
 //! Sources: RFC 1440; `docs/protocol.md` for the numbers, and for where and why this differs from older servers.
 
@@ -42,8 +44,8 @@ mod transfer;
 
 use bytes::BytesMut;
 
-use super::ask::{Answer, Ask, Closing, Opening, Phase, Step};
-use super::command::{Command, FileLine, Fork, Request};
+use super::ask::{Answer, Ask, Closing, Opening, PeerClaim, Phase, Step};
+use super::command::{Command, FileLine, Fork, PeerLine, Request};
 use super::draft::Draft;
 use super::held::Held;
 use super::herald::Greeting;
@@ -59,6 +61,8 @@ pub const REFUSALS_MAX: u32 = 20;
 #[derive(Debug)]
 pub struct Session {
     greeting: Greeting,
+    /// The peer has proven which gateway it is.
+    proven: bool,
     framer: Framer,
     state: State,
     /// A reply that an answer has earned; the next poll hands it out.
@@ -117,6 +121,7 @@ enum Pending {
     Message { verb: String },
     Query,
     Agent,
+    Peer,
 }
 
 /// What follows a discarded file.
@@ -132,6 +137,7 @@ impl Session {
     pub fn new(greeting: Greeting) -> Session {
         Session {
             greeting,
+            proven: false,
             framer: Framer::new(LINE_MAX),
             state: State::Herald,
             reply: None,
@@ -309,7 +315,30 @@ impl Session {
                 self.ask(Pending::Message { verb }, Ask::Message { to, text, from })
             }
             Request::EmptyMessage => self.refuse(&Refusal::MissingOperand),
+            Request::Peer(line) => self.peer(verb, line),
             Request::Unknown => self.refuse(&Refusal::UnknownVerb { verb }),
+        }
+    }
+
+    /// A server that knows no gateway has never heard of `PEER`, as those of the field have not.
+    fn peer(&mut self, verb: String, line: Option<PeerLine>) -> Step {
+        let Some(server_nonce) = self.greeting.nonce else {
+            return self.refuse(&Refusal::UnknownVerb { verb });
+        };
+        if self.proven || self.opened || self.addressed {
+            return self.refuse_and_end(&Refusal::Sequence);
+        }
+        match line {
+            None => self.refuse_and_end(&Refusal::NotAPeer),
+            Some(PeerLine { name, nonce, proof }) => {
+                let claim = PeerClaim {
+                    name,
+                    server_nonce,
+                    client_nonce: nonce,
+                    proof,
+                };
+                self.ask(Pending::Peer, Ask::Peer(claim))
+            }
         }
     }
 

@@ -27,10 +27,15 @@ use tracing::{Instrument, debug, info, warn};
 use uft_spool::{Committed, Origin, Proof, Stranger, UserName};
 
 use super::intake::{Intake, IntakeError};
-use super::{Gateway, query, verdict};
+use super::recipient::{self, Sender};
+use super::{Gateway, blocking, callback, query, verdict};
 use crate::config::{Strangers, Uft};
 use crate::local::Message;
-use crate::proto::{Answer, Ask, Closing, Draft, Fork, Opening, Phase, Refusal, Reply, Session, Step};
+use crate::peers::ProvenPeer;
+use crate::proto::{
+    Answer, Ask, Auth, Closing, Draft, Fork, Opening, PeerClaim, Phase, Refusal, Reply, Session, Step,
+};
+use crate::route::Party;
 
 /// Bytes read and written at a time inside a burst.
 const SLICE: usize = 256 * 1024;
@@ -111,6 +116,8 @@ impl Ended {
 struct Conn<S> {
     stream: S,
     peer: Peer,
+    /// The gateway at the other end, once it has proven which one it is.
+    proven: Option<ProvenPeer>,
     gateway: Arc<Gateway>,
     session: Session,
     input: BytesMut,
@@ -172,6 +179,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         Conn {
             stream,
             peer,
+            proven: None,
             gateway,
             session,
             input: BytesMut::with_capacity(COMMANDS),
@@ -331,7 +339,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     async fn ask(&mut self, ask: Ask) -> Result<(), Ended> {
         let verdict = match ask {
-            Ask::Open(opening) => self.open(&opening),
+            Ask::Open(opening) => self.open(&opening).await,
             Ask::Recipient(name) => self.recipient(&name).await,
             Ask::Transfer(draft) => Ok(Answer::Held(self.held(*draft).await?)),
             Ask::Burst { fork, draft, .. } => self.begin(fork, *draft).await?,
@@ -355,14 +363,47 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 }
                 _ => Err(Refusal::NoAgentMatch),
             },
+            Ask::Peer(claim) => self.prove(&claim),
         };
         self.session.answer(verdict);
         Ok(())
     }
 
-    fn open(&mut self, opening: &Opening) -> Result<Answer, Refusal> {
+    /// A key in `FILE` is proof for that file when the gateway at the peer's address confirms it.
+    async fn call_back(&mut self, auth: &Auth) {
+        if self
+            .proven
+            .as_ref()
+            .is_some_and(|peer| peer.proof != Proof::Agent)
+        {
+            return;
+        }
+        self.proven = match (auth, &self.peer) {
+            (Auth::Agent(Some(key)), Peer::Remote(address)) => {
+                callback::confirmed(&self.gateway, address.ip(), key).await
+            }
+            _ => None,
+        };
+    }
+
+    fn prove(&mut self, claim: &PeerClaim) -> Result<Answer, Refusal> {
+        match self.gateway.live().peers.check(claim, &[]) {
+            Some((peer, tag)) => {
+                info!(gateway = peer.name, "has proven itself by the shared secret");
+                self.proven = Some(peer);
+                Ok(Answer::Proof(tag))
+            }
+            None => {
+                warn!(name = ?claim.name, "refused: the proof is not that of a gateway of this name");
+                Err(Refusal::NotAPeer)
+            }
+        }
+    }
+
+    async fn open(&mut self, opening: &Opening) -> Result<Answer, Refusal> {
+        self.call_back(&opening.auth).await;
         let live = self.gateway.live();
-        if matches!(self.peer, Peer::Remote(_)) && live.config.limits.strangers == Strangers::Refuse {
+        if self.stranger().is_some() && live.config.limits.strangers == Strangers::Refuse {
             return Err(Refusal::NotAPeer);
         }
         match opening.size {
@@ -374,30 +415,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         }
     }
 
-    /// A recipient is accepted when it has an inbox and a file of the declared size would fit in now.
+    /// A recipient is accepted when it has an inbox, or the queue knows a way, and a file of the declared size would fit
+    /// in now.
     async fn recipient(&mut self, name: &str) -> Result<Answer, Refusal> {
-        let unknown = || Refusal::NoSuchUser {
-            name: name.to_owned(),
-        };
-        let parsed: UserName = name.parse().map_err(|_| unknown())?;
-        let live = self.gateway.live();
-        let to = if live.users.blocks(&parsed) {
-            // A directory that hangs must not take the threads that commits need.
-            let _place = self.gateway.look_ups.acquire().await;
-            let name = parsed.clone();
-            blocking(move || live.users.resolve(&name)).await
-        } else {
-            live.users.resolve(&parsed)
-        };
-        let to = to.map_err(|_| Refusal::UsersUnavailable)?;
-        if to.is_empty() {
-            return Err(unknown());
-        }
+        let (to, shown) = recipient::find(&self.gateway, name, &self.sender()).await?;
         let spool = &self.gateway.spool;
         let intake = Intake::open(spool, to, self.stranger().as_ref(), self.declared)
             .map_err(|err| verdict::refusal(&err.into()))?;
         self.file = File::Ready(Box::new(intake));
-        Ok(Answer::Recipient(parsed.to_string()))
+        Ok(Answer::Recipient(shown))
+    }
+
+    /// On whose behalf recipients are looked for.
+    fn sender(&self) -> Sender {
+        let owner = match &self.peer {
+            Peer::Local(user) => Some(user.clone()),
+            Peer::Remote(_) => None,
+        };
+        // A key that goes over the line in clear text is no reason to send files on for whoever heard it.
+        let gateway = self
+            .proven
+            .as_ref()
+            .filter(|gateway| gateway.proof != Proof::Agent);
+        Sender {
+            party: Party {
+                local: owner.is_some(),
+                link: gateway.map(|gateway| gateway.name.clone()),
+            },
+            owner,
+        }
     }
 
     /// Takes bytes of a burst. A failure is told to the session as soon as it is known, which then drains the rest.
@@ -443,7 +489,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         result
     }
 
-    async fn commit(&mut self, draft: Draft) -> Result<(), Ended> {
+    async fn commit(&mut self, mut draft: Draft) -> Result<(), Ended> {
         self.declared = None;
         // A refusal of the last write was given at the end of its burst: a file that is not ready has been refused.
         let intake = match (self.settle().await, std::mem::replace(&mut self.file, File::None)) {
@@ -454,6 +500,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 return Ok(());
             }
         };
+        // What was said after the bytes counts as well.
+        if let Err(refusal) = recipient::passes(&self.gateway.live().table, &draft.attributes) {
+            self.session.answer(Err(refusal));
+            return Ok(());
+        }
+        if intake.goes_on() && draft.xid.is_none() {
+            draft.xid = Some(self.gateway.transfer_id());
+        }
         let origin = self.origin(&draft);
         let from = origin.user.clone();
         let file_type = draft.spec.as_ref().map_or('I', |spec| spec.file_type.letter());
@@ -486,11 +540,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     }
 
     fn committed(&self, committed: &Committed, from: &str, file_type: char) -> Answer {
-        let (stored, repeat) = match committed {
-            Committed::Stored(stored) => (stored, false),
-            Committed::Repeat(stored) => (stored, true),
+        let (placed, repeat) = match committed {
+            Committed::Stored(placed) => (placed, false),
+            Committed::Repeat(placed) => (placed, true),
         };
-        for (user, spoolid) in stored {
+        for (user, spoolid) in &placed.inbox {
             if repeat {
                 info!(%user, %spoolid, ?from, "repeat of a delivered file: acknowledged, not stored again");
             } else {
@@ -498,8 +552,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 self.gateway.notices.arrived(user, *spoolid);
             }
         }
-        match stored.as_slice() {
-            [(_, id)] => Answer::Stored(Some(*id)),
+        for spoolid in &placed.queue {
+            info!(%spoolid, ?from, %file_type, repeat, "queued");
+        }
+        match (placed.inbox.as_slice(), placed.queue.as_slice()) {
+            ([], [id]) => Answer::Queued(*id),
+            ([(_, id)], []) => Answer::Stored(Some(*id)),
             _ => Answer::Stored(None),
         }
     }
@@ -513,10 +571,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             Peer::Remote(address) => super::notice::message_budget(address.ip()),
             Peer::Local(user) => user.to_string(),
         };
-        let origin = self.claimed(from.unwrap_or_default());
+        let origin = self.claimed(from.unwrap_or_default(), None);
         let sender = Message {
+            host: origin.place().to_owned(),
             from: origin.user,
-            host: origin.host,
             proof: origin.proof,
             to,
             text,
@@ -526,19 +584,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     }
 
     fn origin(&self, draft: &Draft) -> Origin {
-        self.claimed(draft.from.clone().unwrap_or_default())
+        let vouched = draft
+            .attributes
+            .iter()
+            .rfind(|attribute| attribute.key == "ORIGIN");
+        let vouched = vouched.map(|attribute| attribute.value.as_str());
+        self.claimed(draft.from.clone().unwrap_or_default(), vouched)
     }
 
-    /// The sender, with what was proven; a local user's own name replaces whatever is claimed.
-    fn claimed(&self, user: String) -> Origin {
-        match &self.peer {
-            Peer::Remote(address) => Origin {
+    /// The sender, with what was proven; a local user's own name replaces whatever is claimed. `vouched` is what a gateway
+    /// says of the sender; of anybody else it proves nothing.
+    fn claimed(&self, user: String, vouched: Option<&str>) -> Origin {
+        match (&self.peer, &self.proven) {
+            (Peer::Remote(address), Some(gateway)) => {
+                gateway.origin(user, vouched, address.ip().to_canonical().to_string())
+            }
+            (Peer::Remote(address), None) => Origin {
                 user,
                 node: None,
                 host: address.ip().to_canonical().to_string(),
                 proof: Proof::Address,
             },
-            Peer::Local(user) => {
+            (Peer::Local(user), _) => {
                 let live = self.gateway.live();
                 Origin {
                     user: user.to_string(),
@@ -550,10 +617,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         }
     }
 
+    /// Whose quota counts; nobody's for a local user or a gateway that has proven itself.
     fn stranger(&self) -> Option<Stranger> {
-        match &self.peer {
-            Peer::Remote(address) => Some(Stranger::of(address.ip())),
-            Peer::Local(_) => None,
+        match (&self.peer, &self.proven) {
+            (Peer::Remote(address), None) => Some(Stranger::of(address.ip())),
+            (Peer::Remote(_), Some(_)) | (Peer::Local(_), _) => None,
         }
     }
 
@@ -579,13 +647,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             })
             .await;
         }
-    }
-}
-
-/// Runs something that blocks, on the threads meant for it.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(err) => std::panic::resume_unwind(err.into_panic()),
     }
 }

@@ -12,10 +12,12 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use uft_spool::{
-    Committed, Delivery, Error, Facts, FileType, Origin, PARTIAL_MIN, Reservation, Spool, SpoolId, Staged,
-    Stranger, Transfer, TypeSpec, UserName,
+    Committed, Delivery, Error, Facts, FileType, Job, Origin, PARTIAL_MIN, Placed, Reservation, Spool,
+    Staged, Stranger, Transfer, TypeSpec, UserName,
 };
 
+use super::receipts;
+use super::recipient::{Recipient, priority};
 use super::wire_form::{Implied, WireForm, each_slice};
 use crate::canon::{Decoder, Outcome};
 use crate::proto::{Draft, Expected, Fork, Held};
@@ -28,6 +30,8 @@ const IN_MEMORY: u64 = 64 * 1024;
 pub(crate) struct Intake {
     spool: Arc<Spool>,
     to: Vec<UserName>,
+    /// The same file on its way to another node.
+    job: Option<Box<Job>>,
     reservation: Reservation,
     /// `None` until the first byte or the end.
     content: Option<Content>,
@@ -103,17 +107,23 @@ pub(crate) enum IntakeError {
 }
 
 impl Intake {
-    /// Makes room for a file of about `declared` bytes for these users.
+    /// Makes room for a file of about `declared` bytes.
     pub(crate) fn open(
         spool: &Arc<Spool>,
-        to: Vec<UserName>,
+        to: impl Into<Recipient>,
         from: Option<&Stranger>,
         declared: Option<u64>,
     ) -> Result<Intake, Error> {
-        let reservation = spool.reserve(&to, from, declared)?;
+        let (to, job) = match to.into() {
+            Recipient::Inboxes(users) => (users, None),
+            Recipient::Elsewhere(job) => (Vec::new(), Some(job)),
+        };
+        let owner = job.as_ref().map(|job| job.owner.clone());
+        let reservation = spool.reserve(&to, owner.as_slice(), from, declared)?;
         Ok(Intake {
             spool: Arc::clone(spool),
             to,
+            job,
             reservation,
             content: None,
             held: None,
@@ -131,12 +141,12 @@ impl Intake {
     pub(crate) fn have(
         &mut self,
         transfer: &Transfer,
-        from: &str,
+        origin: &Origin,
         draft: &Draft,
     ) -> Result<Held, IntakeError> {
         // What was offered before, under another id, waits on.
         self.held = None;
-        if self.delivered(draft, from)?.is_some() {
+        if self.delivered(draft, origin)?.is_some() {
             return Ok(Held::All);
         }
         self.held = self.spool.resume(&self.reservation, transfer)?;
@@ -146,19 +156,27 @@ impl Intake {
             .map_or(Held::Nothing, |held| Held::Part(held.measure())))
     }
 
-    /// The items of a transfer that is finished, by its id and the digest that was announced for it.
-    fn delivered(&self, draft: &Draft, from: &str) -> Result<Option<Vec<(UserName, SpoolId)>>, IntakeError> {
+    /// Where a transfer that is finished has gone, by its id and the digest that was announced for it.
+    fn delivered(&self, draft: &Draft, origin: &Origin) -> Result<Option<Placed>, IntakeError> {
         match (&draft.xid, draft.digest) {
             (Some(xid), Some(Expected::Blake3(digest))) => {
-                Ok(self.spool.delivered(&self.to, from, xid, &digest.into())?)
+                let jobs = self.job.iter().map(|job| Job::clone(job)).collect();
+                Ok(self
+                    .spool
+                    .delivered(&self.to, jobs, origin, xid, &digest.into())?)
             }
             _ => Ok(None),
         }
     }
 
-    /// Whether bytes that are there already are to be taken up before the first ones of this fork.
-    pub(crate) fn goes_on(&self, fork: Fork) -> bool {
-        fork == Fork::Data && self.held.is_some()
+    /// Whether bytes that are there already are to be read again before the first ones of the file.
+    pub(crate) fn takes_up(&self) -> bool {
+        self.held.is_some()
+    }
+
+    /// Whether the file goes on to another node.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.job.is_some()
     }
 
     /// Whether taking `more` bytes is certain not to touch the disk.
@@ -172,28 +190,31 @@ impl Intake {
         (content.max(aux) + more as u64) * 3 <= IN_MEMORY
     }
 
-    /// Called before the first byte of a fork, with what is known of the file by then. What is there of it already is
-    /// taken up if the draft says so, else thrown away.
-    pub(crate) fn begin(
-        &mut self,
-        fork: Fork,
-        draft: &Draft,
-        transfer: Option<Transfer>,
-    ) -> Result<(), IntakeError> {
+    /// Under which its bytes are kept when the connection breaks; before its first one.
+    pub(crate) fn named(&mut self, transfer: Option<Transfer>) {
+        if self.content.is_none() {
+            self.transfer = transfer;
+        }
+    }
+
+    /// Called before the first byte of the file: takes up what is there of it already if the draft says so, else throws
+    /// it away. It may take long while [`Intake::takes_up`].
+    pub(crate) fn go_on(&mut self, draft: &Draft) -> Result<(), IntakeError> {
+        if self.content.is_none()
+            && let Some(held) = self.taken_up(draft)?
+        {
+            self.content = Some(self.rebuilt(held, Declared::of(draft))?);
+        }
+        Ok(())
+    }
+
+    /// Called before the first byte of a fork, with what is known of the file by then.
+    pub(crate) fn begin(&mut self, fork: Fork, draft: &Draft) {
         match fork {
-            Fork::Data if self.content.is_none() => {
-                let held = self.taken_up(draft)?;
-                self.transfer = transfer;
-                let declared = Declared::of(draft);
-                self.content = Some(match held {
-                    Some(held) => self.rebuilt(held, declared)?,
-                    None => self.content_of(declared),
-                });
-            }
+            Fork::Data if self.content.is_none() => self.content = Some(self.content_of(Declared::of(draft))),
             Fork::Aux if self.aux.is_none() => self.aux = Some(self.stage()),
             Fork::Data | Fork::Aux => {}
         }
-        Ok(())
     }
 
     /// What the sender goes on with; what it does not go on with is thrown away.
@@ -219,6 +240,9 @@ impl Intake {
 
     /// The file is complete: finishes the conversion, checks the digest and commits.
     pub(crate) fn commit(mut self, draft: Draft, origin: Origin, now: i64) -> Result<Committed, IntakeError> {
+        if let Some(job) = &mut self.job {
+            job.priority = priority(&draft.attributes);
+        }
         let declared = Declared::of(&draft);
         let mut content = match self.content.take() {
             Some(content) if content.declared == declared => content,
@@ -226,7 +250,7 @@ impl Intake {
             None => match self.taken_up(&draft)? {
                 Some(held) => self.rebuilt(held, declared)?,
                 None => {
-                    if let (None, Some(had)) = (&self.aux, self.delivered(&draft, &origin.user)?) {
+                    if let (None, Some(had)) = (&self.aux, self.delivered(&draft, &origin)?) {
                         return Ok(Committed::Repeat(had));
                     }
                     self.content_of(declared)
@@ -281,7 +305,8 @@ impl Intake {
     fn content_of(&self, declared: Declared) -> Content {
         let Declared { spec, charset } = &declared;
         let decoder = Decoder::new(spec, charset.as_deref());
-        let (wire, local) = if decoder.converts() {
+        // What goes on to another node is converted there.
+        let (wire, local) = if decoder.converts() && self.job.is_none() {
             let (staged, scratch) = (self.stage(), Vec::new());
             let implied = Implied::new(spec, charset.as_deref());
             (
@@ -338,6 +363,10 @@ impl Intake {
         now: i64,
     ) -> Result<Delivery, IntakeError> {
         let mut notes = draft.notes;
+        let receipt = match &mut content.wire {
+            WireForm::Kept(wire) => receipts::recognised(&content.declared.spec, wire)?,
+            WireForm::Implied(_) => None,
+        };
         let ended = content.finish(|| self.spool.stage(&self.reservation))?;
         let wire_measure = content.wire.measure();
         let mut stored_as = content.declared.spec.file_type;
@@ -368,9 +397,11 @@ impl Intake {
             xid: draft.xid,
             exact,
             notes,
+            receipt,
         };
         Ok(Delivery {
             to: self.to,
+            jobs: self.job.map(|job| *job).into_iter().collect(),
             reservation: self.reservation,
             local,
             wire,

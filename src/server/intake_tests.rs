@@ -41,7 +41,7 @@ fn deliver(
 ) -> Result<(), IntakeError> {
     let to = vec!["alice".parse().unwrap()];
     let mut intake = Intake::open(spool, to, None, None)?;
-    intake.begin(Fork::Data, begin, None)?;
+    intake.begin(Fork::Data, begin);
     for bytes in wire.chunks(slice) {
         intake.take(Fork::Data, bytes)?;
     }

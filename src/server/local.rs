@@ -3,6 +3,8 @@
 //! A user sees and touches the own inbox only; root and the daemon's own user are administrators and may name any.
 //! What it does not do: read or write files for anybody: it passes the open file.
 
+mod queue;
+
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
@@ -20,9 +22,9 @@ use uft_spool::{Error, SpoolId, UserName};
 
 use super::conn::{self, Peer};
 use super::notice::Signal;
-use super::{Gateway, users, verdict};
+use super::{Gateway, receipts, users, verdict};
 use crate::display::chain;
-use crate::local::{Answer, Event, Form, ItemInfo, Message, Request, Row, Status, Why};
+use crate::local::{Answer, Event, Form, ItemInfo, Message, Removal, Request, Row, Status, Why};
 use crate::proto::Refusal;
 
 /// A local program has this long to say what it wants.
@@ -49,7 +51,11 @@ impl From<Error> for No {
     fn from(err: Error) -> No {
         let why = match &err {
             Error::NoSuchItem { .. } | Error::NotKept { .. } => Why::NoItem,
-            Error::OverQuota { .. } | Error::NoRoom { .. } | Error::TooLarge { .. } => Why::NoRoom,
+            Error::NoSuchJob(_) => Why::NoJob,
+            Error::OverQuota { .. }
+            | Error::QueueQuota { .. }
+            | Error::NoRoom { .. }
+            | Error::TooLarge { .. } => Why::NoRoom,
             Error::Poisoned => Why::Unavailable,
             _ => Why::Failed,
         };
@@ -127,6 +133,7 @@ async fn serve(stream: UnixStream, uid: u32, gateway: Arc<Gateway>) -> io::Resul
             _ = stopping.wait_for(|&stop| stop) => Ok(()),
         },
         Request::List { user, full } => list(&mut stream, &asker, &gateway, user, full).await,
+        Request::QueueList { user, all } => queue::list(&mut stream, &asker, &gateway, user, all).await,
         Request::Open { user, id, form } => open(&mut stream, &asker, &gateway, user, id, form).await,
         request => {
             let answer = simple(&asker, &gateway, request).await.unwrap_or_else(refused);
@@ -148,12 +155,9 @@ async fn simple(asker: &Asker, gateway: &Arc<Gateway>, request: Request) -> Resu
                 envelope: item.envelope,
             })))
         }
-        Request::Discard { user, id } => {
+        Request::Discard { user, id, removal } => {
             let user = asker.inbox(user)?;
-            let owner = user.clone();
-            work(move || spool.remove(&owner, id)).await?;
-            tracing::info!(%user, spoolid = %id, "discarded");
-            Ok(Answer::Done { stored: Vec::new() })
+            discard(asker, gateway, user, id, removal).await
         }
         Request::Forward { user, id, to } => {
             let user = asker.inbox(user)?;
@@ -181,12 +185,48 @@ async fn simple(asker: &Asker, gateway: &Arc<Gateway>, request: Request) -> Resu
                 poisoned: totals.poisoned,
             })
         }),
+        Request::Route { .. }
+        | Request::QueueShow { .. }
+        | Request::QueueChange { .. }
+        | Request::QueueItem { .. } => queue::answer(asker, gateway, request).await,
         Request::List { .. }
+        | Request::QueueList { .. }
         | Request::Open { .. }
         | Request::Wait { .. }
         | Request::Watch { .. }
         | Request::Session => Err(No(Why::Malformed, "asked in the wrong place".into())),
     }
+}
+
+/// Removes an item; its sender is sent a receipt, if one is owed, when that is done and answered for.
+async fn discard(
+    asker: &Asker,
+    gateway: &Arc<Gateway>,
+    user: UserName,
+    id: SpoolId,
+    removal: Removal,
+) -> Result<Answer, No> {
+    // What an administrator clears away, its recipient has neither received nor discarded.
+    let own = asker.name.as_ref() == Some(&user);
+    let node = gateway.live().config.node.clone();
+    let (spool, owner) = (Arc::clone(&gateway.spool), user.clone());
+    let owed = work(move || {
+        let owed = own
+            .then(|| receipts::owed(&spool, &owner, id, removal, &node))
+            .flatten();
+        // Of two who remove it at once, one is told that it was gone: no receipt is sent twice.
+        spool.remove(&owner, id)?;
+        Ok(owed)
+    });
+    let owed = owed.await?;
+    match removal {
+        Removal::Received => tracing::info!(%user, spoolid = %id, "received"),
+        Removal::Discarded => tracing::info!(%user, spoolid = %id, "discarded"),
+    }
+    if let Some(owed) = owed {
+        tokio::spawn(receipts::hand_over(Arc::clone(gateway), owed));
+    }
+    Ok(Answer::Done { stored: Vec::new() })
 }
 
 /// Links an item into each inbox; what was done before a failure stays done and the failure is reported.
@@ -262,7 +302,16 @@ async fn list(
                     }))
                 } else {
                     let (from, kind, size) = (row.from, row.file_type, row.size);
-                    Answer::Row(Row(row.id, from, kind, size, row.received, row.name, row.title))
+                    Answer::Row(Row(
+                        row.id,
+                        from,
+                        kind,
+                        size,
+                        row.received,
+                        row.name,
+                        row.title,
+                        row.receipt,
+                    ))
                 };
                 push_line(&mut lines, &answer);
                 if lines.len() >= GATHERED {
@@ -514,7 +563,7 @@ mod tests {
         };
         let intake = Intake::open(spool, vec![user.clone()], None, None).unwrap();
         match intake.commit(Draft::default(), origin, 0).unwrap() {
-            Committed::Stored(places) | Committed::Repeat(places) => places[0].1,
+            Committed::Stored(placed) | Committed::Repeat(placed) => placed.inbox[0].1,
         }
     }
 

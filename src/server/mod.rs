@@ -5,21 +5,28 @@
 //! | `conn` | one UFT session: socket, protocol and spool |
 //! | `intake` | one file on its way in: staging and conversion |
 //! | `wire_form` | its bytes as sent, written down only when they must be |
-//! | `local` | the Unix socket of this host's own programs |
+//! | `local` | the Unix socket of this host's own programs; `local/queue`: what they ask of the queue |
 //! | `notice` | telling people of arrivals and messages |
+//! | `receipts` | receipts of NETDATA: those that come, and those that are owed |
 //! | `query` | answers to `CPQ` |
 //! | `users` | who has an inbox |
+//! | `callback` | asking a gateway whether a sender's key is its own |
 //! | `caps` | how many sessions at once |
+//! | `budget` | how often in a minute |
 //! | `verdict` | what a spool error means to a peer |
 //!
 //! What it does not do: start or stop the process (`daemon` does), send files to other hosts.
 
+mod budget;
+pub(crate) mod callback;
 mod caps;
 mod conn;
 mod intake;
 pub(crate) mod local;
 pub(crate) mod notice;
 mod query;
+mod receipts;
+mod recipient;
 pub(crate) mod users;
 mod verdict;
 mod wire_form;
@@ -32,23 +39,30 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{debug, warn};
-use uft_spool::{Spool, Stranger, UserName};
+use uft_spool::{Spool, SpoolId, Stranger, UserName};
 
+use self::budget::Budget;
+use self::callback::CallBacks;
 use self::caps::Caps;
 use self::conn::Peer;
 use self::notice::Notices;
 use self::users::Directory;
 use crate::config::Config;
 use crate::local::Message;
+use crate::peers::Peers;
+use crate::proto::proof::Nonce;
 use crate::proto::{Greeting, Refusal, Reply};
+use crate::route::{Plan, Rule, Table};
 
 /// The largest burst that our herald announces: what old clients take for a hard limit.
 const ANNOUNCED_BURST: u32 = 32_256;
 /// Refusals being written at once to peers for whom there is no place; more than that are just closed.
 const TURNED_AWAY_AT_ONCE: usize = 64;
 
+/// Jobs that users want tried now and that were not heard of yet.
+const RETRIES_AT_ONCE: usize = 1024;
 /// Account look-ups at once.
 const LOOK_UPS_AT_ONCE: usize = 16;
 
@@ -60,9 +74,17 @@ pub(crate) struct Gateway {
     live: RwLock<Arc<Live>>,
     caps: Arc<Caps<Stranger>>,
     local_caps: Arc<Caps<u32>>,
+    callbacks: CallBacks,
     /// Places for questions to the account database.
     look_ups: Semaphore,
+    /// Receipts that may be sent.
+    receipts: Budget,
+    /// Jobs of the queue that somebody wants tried now.
+    pub(crate) retry: mpsc::Sender<SpoolId>,
+    /// The other end, until it is taken.
+    retries: Mutex<Option<mpsc::Receiver<SpoolId>>>,
     sessions: AtomicU64,
+    transfers: AtomicU64,
     stopping: watch::Sender<bool>,
     started: Instant,
     listeners: Mutex<Vec<String>>,
@@ -74,19 +96,44 @@ pub(crate) struct Live {
     pub(crate) config: Config,
     pub(crate) users: Directory,
     pub(crate) agent_key: Option<Vec<u8>>,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) table: Arc<Table>,
 }
 
 impl Live {
-    /// Reads what the configuration points at: accounts, and the agent key.
+    /// Reads what the configuration points at: accounts, the agent key, and the secrets of other gateways.
     pub(crate) fn new(config: Config) -> Live {
         let users = Directory::new(&config.users);
         let agent_key = agent_key(&config);
+        let peers = Arc::new(Peers::new(&config));
+        let table = Arc::new(table(&config));
         Live {
             config,
             users,
             agent_key,
+            peers,
+            table,
         }
     }
+}
+
+/// The routes of a configuration.
+fn table(config: &Config) -> Table {
+    Table::new(Plan {
+        node: config.node.clone(),
+        hosts: vec![config.hostname.clone()],
+        peers: config.peers.iter().map(|peer| peer.name.clone()).collect(),
+        rules: config
+            .routes
+            .iter()
+            .map(|route| Rule {
+                to: route.to.clone(),
+                via: route.via.clone(),
+            })
+            .collect(),
+        max_hops: config.queue.max_hops,
+        percent: config.queue.percent,
+    })
 }
 
 /// The first word of the key file, if one is configured and has one.
@@ -109,14 +156,20 @@ fn agent_key(config: &Config) -> Option<Vec<u8>> {
 
 impl Gateway {
     pub(crate) fn new(spool: Arc<Spool>, notices: Notices, live: Live) -> Gateway {
+        let (retry, retries) = mpsc::channel(RETRIES_AT_ONCE);
         Gateway {
             spool,
             notices,
             live: RwLock::new(Arc::new(live)),
             caps: Arc::default(),
             local_caps: Arc::default(),
+            callbacks: CallBacks::default(),
             look_ups: Semaphore::new(LOOK_UPS_AT_ONCE),
+            receipts: Budget::new(receipts::A_MINUTE),
+            retry,
+            retries: Mutex::new(Some(retries)),
             sessions: AtomicU64::new(0),
+            transfers: AtomicU64::new(0),
             stopping: watch::Sender::new(false),
             started: Instant::now(),
             listeners: Mutex::default(),
@@ -141,6 +194,11 @@ impl Gateway {
 
     pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
         self.stopping.subscribe()
+    }
+
+    /// The jobs that users want tried now, for whoever sends them: the first who asks.
+    pub(crate) fn retries(&self) -> Option<mpsc::Receiver<SpoolId>> {
+        self.retries.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// UFT sessions open now.
@@ -172,15 +230,29 @@ impl Gateway {
             .clone()
     }
 
+    /// A transfer id for a file whose sender gave it none: so that the next gateway knows it when it comes twice.
+    pub(crate) fn transfer_id(&self) -> String {
+        let mut random = [0; 16];
+        // Without random bits the id is still one of this process: what was queued before has another number.
+        let _ = getrandom::fill(&mut random);
+        let (node, number) = (
+            self.live().config.node.clone(),
+            self.transfers.fetch_add(1, Ordering::Relaxed),
+        );
+        format!("{node}.{number:x}.{:032x}", u128::from_ne_bytes(random))
+    }
+
     fn next_session(&self) -> u64 {
         self.sessions.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     fn greeting(&self) -> Greeting {
+        let live = self.live();
         Greeting {
-            host: self.live().config.hostname.clone(),
+            host: live.config.hostname.clone(),
             product: format!("uftd/{}", env!("CARGO_PKG_VERSION")),
             max_burst: ANNOUNCED_BURST,
+            nonce: live.peers.any_secret().then(fresh_nonce).flatten(),
         }
     }
 
@@ -210,6 +282,23 @@ impl Gateway {
             Ok(true) => Ok(()),
             _ => Err(Refusal::NotLoggedOn { name }),
         }
+    }
+}
+
+/// Random bits for one connection. Without them nobody can prove anything on it, which is all.
+fn fresh_nonce() -> Option<Nonce> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits)
+        .inspect_err(|err| warn!(%err, "no random bits: gateways cannot prove themselves"))
+        .ok()?;
+    Some(Nonce(bits))
+}
+
+/// Runs something that blocks, on the threads meant for it.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(err) => std::panic::resume_unwind(err.into_panic()),
     }
 }
 

@@ -13,13 +13,15 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::sync::{Semaphore, broadcast, mpsc};
 use tracing::{debug, warn};
 use uft_spool::{Item, Spool, SpoolId, Stranger, UserName};
 
+use super::budget::Budget;
 use super::users;
 use crate::config;
-use crate::display::shown;
+use crate::display::{self, shown};
 use crate::local::Message;
 
 /// Signals a slow watcher may be behind before it misses some.
@@ -32,7 +34,6 @@ const HOOK_TIME: Duration = Duration::from_secs(30);
 const HOOKS_AT_ONCE: usize = 4;
 /// Messages a minute from one address, or from one local user.
 const MESSAGES_A_MINUTE: u32 = 60;
-const SENDERS_MAX: usize = 4096;
 
 /// What a watcher hears.
 #[derive(Clone, Debug)]
@@ -48,7 +49,7 @@ pub(crate) enum Signal {
 pub(crate) struct Notices {
     watchers: Mutex<HashMap<UserName, broadcast::Sender<Signal>>>,
     arrivals: mpsc::Sender<(UserName, SpoolId)>,
-    senders: Mutex<HashMap<String, (Instant, u32)>>,
+    senders: Budget,
 }
 
 /// The other end of the arrivals, for [`run`].
@@ -61,7 +62,7 @@ impl Notices {
             Notices {
                 watchers: Mutex::default(),
                 arrivals,
-                senders: Mutex::default(),
+                senders: Budget::new(MESSAGES_A_MINUTE),
             },
             waiting,
         )
@@ -97,19 +98,7 @@ impl Notices {
 
     /// Whether `from` may send one more message now.
     pub(crate) fn may_tell(&self, from: &str) -> bool {
-        let mut senders = self.senders.lock().unwrap_or_else(PoisonError::into_inner);
-        if senders.len() >= SENDERS_MAX {
-            senders.retain(|_, (since, _)| since.elapsed() < Duration::from_secs(60));
-        }
-        if senders.len() >= SENDERS_MAX {
-            return false;
-        }
-        let (since, count) = senders.entry(from.to_owned()).or_insert((Instant::now(), 0));
-        if since.elapsed() >= Duration::from_secs(60) {
-            (*since, *count) = (Instant::now(), 0);
-        }
-        *count += 1;
-        *count <= MESSAGES_A_MINUTE
+        self.senders.take(from)
     }
 
     /// Shows a message to its recipient; whether anybody saw it. Blocks on terminals for no longer than a write that
@@ -147,22 +136,37 @@ fn message_line(message: &Message) -> String {
 
 fn arrival_line(item: &Item, more: usize) -> String {
     let facts = &item.envelope.facts;
+    if let Some(receipt) = &facts.receipt {
+        let from = shown_sender(&facts.origin.user, &facts.origin.host);
+        let (id, receipt) = (item.id, display::receipt(receipt, minute));
+        return format!("item {id} from {from}: {receipt}{}", others(more));
+    }
     let name = facts
         .name
         .as_deref()
         .map_or_else(String::new, |name| format!(" {}", shown(name)));
-    let others = if more > 0 {
-        format!(" and {more} more")
-    } else {
-        String::new()
-    };
     format!(
-        "file {} from {}:{name} ({} bytes){others}; uft receive {}",
+        "file {} from {}:{name} ({} bytes){}; uft receive {}",
         item.id,
-        shown_sender(&facts.origin.user, &facts.origin.host),
+        shown_sender(&facts.origin.user, facts.origin.place()),
         item.envelope.local.bytes,
+        others(more),
         item.id,
     )
+}
+
+fn others(more: usize) -> String {
+    match more {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    }
+}
+
+fn minute(seconds: i64) -> String {
+    match Timestamp::from_second(seconds) {
+        Ok(time) => time.strftime("%Y-%m-%d %H:%M UTC").to_string(),
+        Err(_) => seconds.to_string(),
+    }
 }
 
 /// Announces arrivals until the daemon ends.
@@ -286,10 +290,6 @@ async fn run_hook(argv: &[String], item: &Item, most: Duration) {
 /// The envelope as the hook sees it. No value holds a NUL, which an environment cannot carry.
 fn hook_environment(item: &Item) -> Vec<(&'static str, String)> {
     let facts = &item.envelope.facts;
-    let proof = match facts.origin.proof {
-        uft_spool::Proof::Local => "local",
-        uft_spool::Proof::Address => "address",
-    };
     let values = [
         ("UFT_USER", item.user.to_string()),
         ("UFT_ID", item.id.to_string()),
@@ -298,7 +298,8 @@ fn hook_environment(item: &Item) -> Vec<(&'static str, String)> {
         ("UFT_SIZE", item.envelope.local.bytes.to_string()),
         ("UFT_FROM", facts.origin.user.clone()),
         ("UFT_HOST", facts.origin.host.clone()),
-        ("UFT_PROOF", proof.to_owned()),
+        ("UFT_NODE", facts.origin.node.clone().unwrap_or_default()),
+        ("UFT_PROOF", facts.origin.proof.word().to_owned()),
         (
             "UFT_TITLE",
             facts.attribute("TITLE").unwrap_or_default().to_owned(),
@@ -306,6 +307,14 @@ fn hook_environment(item: &Item) -> Vec<(&'static str, String)> {
         (
             "UFT_CLASS",
             facts.attribute("CLASS").unwrap_or_default().to_owned(),
+        ),
+        (
+            "UFT_RECEIPT",
+            facts
+                .receipt
+                .as_ref()
+                .map(|receipt| display::receipt(receipt, minute))
+                .unwrap_or_default(),
         ),
     ];
     values

@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod agent;
 mod claims;
 mod configuration;
 mod crash;
@@ -26,10 +27,14 @@ mod lost_peers;
 mod names;
 mod netdata;
 mod notices;
+mod peers;
 mod planted;
+mod queue;
 mod quota;
+mod receipts;
 mod receivers;
 mod recovery;
+mod relay;
 mod resume;
 mod sending;
 mod transcripts;

@@ -52,6 +52,21 @@ fn an_arrival_is_announced_on_the_terminal() {
     only_notices(&shown);
 }
 
+#[test]
+fn a_receipt_is_announced_as_one() {
+    needs_root("the terminals that it opens are root's");
+    let daemon = Daemon::with(ON_TERMINALS);
+    let terminal = Terminal::open();
+    let wire = include_bytes!("../vectors/netdata/v15-ack-deleted.nd");
+    daemon.connect().deliver("root", "N", "x", wire).has(200);
+    let shown = terminal.shows("ACKME.TEXT (sent 2026-01-02 03:04 UTC): deleted");
+    assert!(
+        shown.contains("item 1 from tester@127.0.0.1: receipt for"),
+        "{shown:?}"
+    );
+    only_notices(&shown);
+}
+
 /// The line ends and the bell before each notice are ours; nothing else of the kind may reach a terminal. There may be
 /// more notices than the test's own: the terminals of one user are open to every daemon that runs beside this one.
 fn only_notices(shown: &str) {
@@ -159,6 +174,22 @@ fn the_hook_program_gets_the_envelope_and_hostile_names_are_inert() {
         );
     }
     assert!(!place.work().join("pwned").exists() && !std::path::Path::new("/pwned").exists());
+}
+
+#[test]
+fn the_hook_program_hears_what_a_receipt_says() {
+    let place = crate::harness::Place::new();
+    let (script, out) = hook(&place.work());
+    let scratch = place.work().join("scratch");
+    let daemon = Daemon::with(&format!("[notice]\nhook = [{script:?}, {scratch:?}]"));
+    let wire = include_bytes!("../vectors/netdata/v15-ack-deleted.nd");
+    let receipt = "receipt for ACKME.TEXT (sent 2026-01-02 03:04 UTC): deleted";
+    for (id, kind, bytes, said) in [(1, "N", wire.as_slice(), receipt), (2, "I", b"a file", "")] {
+        daemon.connect().deliver("alice", kind, "x", bytes).has(200);
+        let environment = until("the hook", || fs::read_to_string(out.join(id.to_string())).ok());
+        let wanted = format!("UFT_RECEIPT={said}");
+        assert!(environment.split('\0').any(|v| v == wanted), "{environment:?}");
+    }
 }
 
 #[test]

@@ -13,6 +13,8 @@ use crate::canon::page::Inverse;
 
 /// Characters of a name that are shown.
 const SHOWN: usize = 255;
+/// What a party is called of which nothing is left that a name may have.
+const UNKNOWN: &str = "UNKNOWN";
 /// Letters of a qualifier, a member, a file name, a file type, a node or a user.
 const PART: usize = 8;
 /// Letters of a data set name, dots included.
@@ -243,6 +245,30 @@ impl Party {
             user: user.into(),
         })
     }
+
+    /// The party that stands for a user of a host, in the letters that a transmission has for them: the first label of a
+    /// host name is the node, as sites name them; of an address there are only its digits.
+    pub fn folded(user: &str, host: &str) -> Party {
+        let node = match host.parse::<std::net::IpAddr>() {
+            Ok(_) => fold(host.chars().filter(char::is_ascii_alphanumeric)),
+            Err(_) => fold(host.split('.').next().unwrap_or_default().chars()),
+        };
+        Party {
+            node,
+            user: fold(user.chars()),
+        }
+    }
+}
+
+fn fold(name: impl Iterator<Item = char>) -> String {
+    let folded = name.take(PART).map(|c| match c.to_ascii_uppercase() {
+        c if c.is_ascii_uppercase() || c.is_ascii_digit() || "$#@-_".contains(c) => c,
+        _ => '_',
+    });
+    match folded.collect::<String>() {
+        none if none.is_empty() => UNKNOWN.to_owned(),
+        folded => folded,
+    }
 }
 
 impl fmt::Display for Party {
@@ -369,6 +395,21 @@ mod tests {
             if style == Style::Tso {
                 assert_eq!(Name::dataset(name), Ok(made));
             }
+        }
+    }
+
+    #[test]
+    fn parties_are_folded_to_eight_capital_letters() {
+        for (user, host, want) in [
+            ("alice", "beta.example", "ALICE@BETA"),
+            ("postmaster", "a-very-long-host", "POSTMAST@A-VERY-L"),
+            ("jürgen.x", "127.0.0.1", "J_RGEN_X@127001"),
+            ("", "2001:db8::1", "UNKNOWN@2001DB81"),
+            ("", "", "UNKNOWN@UNKNOWN"),
+        ] {
+            let folded = Party::folded(user, host);
+            assert_eq!(folded.to_string(), want);
+            assert_eq!(Party::new(&folded.user, &folded.node), Ok(folded));
         }
     }
 

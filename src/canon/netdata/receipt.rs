@@ -13,14 +13,18 @@
 //! that the transmission came from there, limits the rate, and never answers a receipt. Source: z/OS TSO/E Customization,
 //! INMR07.
 
-use super::ControlKind;
-use super::control::{AckRequest, Control, Header};
+use super::control::{AckRequest, Control, FileStep, Header};
 use super::file::FileInfo;
 use super::name::{Name, Party, text, to_ebcdic};
+use super::read::{Event, Reader};
 use super::stamp::Stamp;
+use super::survey::Survey;
 use super::unit::{ControlBuilder, Key};
 use super::write::{CARD, pad};
+use super::{ControlKind, Limits};
 
+/// What fills up the last card: 00, or blanks.
+const PADDING: [u8; 2] = [0x00, 0x40];
 /// Letters of another fate, at most.
 const WORDS: usize = 128;
 
@@ -92,6 +96,44 @@ impl Receipt {
         })
     }
 
+    /// The receipt that a transmission asks for, by its first bytes: all control records come before the first data. Of
+    /// several files it names the first that has a name. `None` if nobody asked, or if this is no transmission of files:
+    /// a receipt is never answered, whatever it asks for.
+    pub fn wanted(head: &[u8], fate: Fate) -> Option<Receipt> {
+        let mut reader = Reader::new(Limits::default());
+        let (mut rest, mut header, mut name) = (head, None, None);
+        while let Some(event) = reader.next(&mut rest).ok()? {
+            match event {
+                Event::Header(said) => header = Some(said.clone()),
+                Event::Control(control) if control.kind == ControlKind::Inmr02 => {
+                    name = name.or_else(|| FileStep::of(&control).name);
+                }
+                Event::FileStart(file) => {
+                    let mut file = file.clone();
+                    file.name = name.or(file.name);
+                    return Receipt::of(&header?, &file, fate);
+                }
+                Event::Ack(_) => return None,
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// The receipt that a whole stream is; `None` of any other bytes, also of those that only begin like one.
+    pub fn of_stream(wire: &[u8]) -> Option<Receipt> {
+        // What may come behind the end: the rest of a card.
+        let rest = wire
+            .iter()
+            .rev()
+            .take_while(|byte| PADDING.contains(byte))
+            .count();
+        let mut survey = Survey::new(Limits::default());
+        survey.feed(wire).ok()?;
+        let summary = survey.finish().ok()?;
+        summary.receipt.filter(|_| summary.ignored <= rest as u64)
+    }
+
     pub(super) fn read(control: &Control<'_>) -> Receipt {
         let value = |key| {
             control
@@ -146,5 +188,108 @@ impl Receipt {
         record.write(wire);
         ControlBuilder::new(ControlKind::Inmr06).write(wire);
         pad((wire.len() - before) as u64, wire);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::canon::netdata::{FileSpec, Format, Plan, Style, Writer};
+
+    fn stamp() -> Stamp {
+        Stamp::of("2026-01-02T03:04:05Z".parse().unwrap())
+    }
+
+    /// A transmission of these files (`None`: a message).
+    fn transmission(ack: Option<AckRequest>, files: &[Option<&str>]) -> Vec<u8> {
+        let (from, to) = (Party::folded("alice", "nodea"), Party::folded("bob", "nodeb"));
+        let mut plan = Plan::new(from, to, stamp(), Style::Cms);
+        plan.ack = ack;
+        for name in files {
+            let name = name.map(|name| Name::cms(name, "TEXT").unwrap());
+            plan.files.push(FileSpec::new(name, Format::variable(80)));
+        }
+        let (mut wire, mut writer) = (Vec::new(), Writer::new(&plan).unwrap());
+        for _ in files {
+            writer.start(&mut wire).unwrap();
+            writer.record(&[0xc1; 80], &mut wire).unwrap();
+        }
+        writer.finish(&mut wire).unwrap();
+        wire
+    }
+
+    fn written(receipt: &Receipt) -> Vec<u8> {
+        let (from, to) = (Party::folded("bob", "nodeb"), Party::folded("alice", "nodea"));
+        let mut wire = Vec::new();
+        receipt.write(&from, &to, &stamp(), &mut wire);
+        wire
+    }
+
+    #[test]
+    fn the_first_bytes_tell_which_receipt_is_wanted() {
+        let ack = || Some(AckRequest::with_text("FRED"));
+        for (files, name) in [
+            (&[Some("ONE")] as &[_], Some("ONE.TEXT")),
+            (&[None, Some("TWO"), Some("THREE")], Some("TWO.TEXT")),
+            (&[None], None),
+        ] {
+            let wire = transmission(ack(), files);
+            let receipt = Receipt::wanted(&wire, Fate::Deleted).unwrap();
+            assert_eq!(receipt.name.as_ref().map(ToString::to_string).as_deref(), name);
+            assert_eq!(
+                (receipt.sent.clone(), receipt.ack.clone()),
+                (Some(stamp()), ack())
+            );
+            assert_eq!(Receipt::of_stream(&written(&receipt)), Some(receipt));
+            let head = wire.iter().position(|&byte| byte == 0xc1).unwrap();
+            for cut in 0..wire.len() {
+                let found = Receipt::wanted(&wire[..cut], Fate::Received);
+                assert!(found.is_none() || cut > head / 2, "{cut}");
+            }
+            assert_eq!(Receipt::wanted(&transmission(None, files), Fate::Received), None);
+        }
+    }
+
+    #[test]
+    fn a_receipt_is_never_answered() {
+        let receipt = Receipt {
+            sent: None,
+            name: None,
+            ack: Some(AckRequest::with_text("AGAIN")),
+            fate: Fate::Received,
+        };
+        let mut wire = written(&receipt);
+        assert_eq!(Receipt::wanted(&wire, Fate::Received), None);
+        // INMFACK in INMR01 as well: behind the name of the record.
+        let unit = [0x10, 0x26, 0x00, 0x00];
+        let at = 2 + ControlKind::Inmr01.ebcdic().len();
+        wire.splice(at..at, unit);
+        wire[0] += 4;
+        assert!(Receipt::of_stream(&wire).is_some());
+        assert_eq!(Receipt::wanted(&wire, Fate::Received), None);
+    }
+
+    #[test]
+    fn what_only_begins_like_a_receipt_is_none() {
+        let receipt = Receipt {
+            sent: Some(stamp()),
+            name: Some(Name::cms("ACKME", "TEXT").unwrap()),
+            ack: None,
+            fate: Fate::Other("lost".into()),
+        };
+        let wire = written(&receipt);
+        assert_eq!(Receipt::of_stream(&wire), Some(receipt));
+        let end = wire.iter().rposition(|&byte| byte != 0).unwrap() + 1;
+        for cut in 0..end {
+            assert_eq!(Receipt::of_stream(&wire[..cut]), None, "{cut}");
+        }
+        let blanks = [&wire[..end], &[0x40; 160]].concat();
+        assert!(Receipt::of_stream(&blanks).is_some());
+        assert_eq!(
+            Receipt::of_stream(&[&wire, b"and more".as_slice()].concat()),
+            None
+        );
+        assert_eq!(Receipt::of_stream(&[&wire, wire.as_slice()].concat()), None);
+        assert_eq!(Receipt::of_stream(&transmission(None, &[Some("ONE")])), None);
     }
 }

@@ -22,11 +22,12 @@ use super::contents::is_netdata;
 use super::daemon::Daemon;
 use super::exit::{Exit, Failure};
 use super::form::{Source, View, has_page};
-use super::item;
+use super::item::{self, ReceiptJson};
 use super::safe_name::safe_name;
 use super::units;
 use crate::canon::Page;
 use crate::display;
+use crate::local::{ItemInfo, Removal};
 
 /// What to do with the items that are received.
 #[derive(Clone, Debug, Default)]
@@ -53,9 +54,16 @@ pub(crate) struct Wanted {
     pub(crate) json: bool,
 }
 
+impl Wanted {
+    /// Nothing is said of how the bytes are wanted, or where.
+    fn as_usual(&self) -> bool {
+        self.view == View::Local && !self.binary && !self.stdout && self.output.is_none()
+    }
+}
+
 /// What came of one item.
 #[derive(Serialize)]
-struct Received {
+struct Received<'a> {
     id: u64,
     path: Option<String>,
     bytes: u64,
@@ -63,6 +71,8 @@ struct Received {
     removed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     note: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<ReceiptJson<'a>>,
 }
 
 /// Where the file of one item went.
@@ -113,6 +123,9 @@ fn one(console: Console, daemon: &Daemon, id: SpoolId, wanted: &Wanted) -> Resul
         view => Source::open(daemon, id, view)?,
     };
     let arrived = source.item.clone();
+    if wanted.as_usual() && arrived.envelope.facts.receipt.is_some() {
+        return receipt(console, daemon, &arrived, wanted);
+    }
     let mut note = None;
     if wanted.binary && !is_netdata(&arrived) {
         let letter = arrived.envelope.facts.stored_as.letter();
@@ -155,6 +168,7 @@ fn one(console: Console, daemon: &Daemon, id: SpoolId, wanted: &Wanted) -> Resul
             digest: item::digest(&measure),
             removed,
             note,
+            receipt: None,
         };
         return console.line(&display::json(&received));
     }
@@ -164,6 +178,32 @@ fn one(console: Console, daemon: &Daemon, id: SpoolId, wanted: &Wanted) -> Resul
         for note in note.iter().chain(&arrived.envelope.facts.notes) {
             console.note(&format!("item {id} from {from}: {}", display::shown(note)));
         }
+    }
+    Ok(())
+}
+
+/// A receipt is read, not stored: it is printed, and then removed.
+fn receipt(console: Console, daemon: &Daemon, item: &ItemInfo, wanted: &Wanted) -> Result<(), Failure> {
+    let facts = &item.envelope.facts;
+    let measure = item.envelope.wire;
+    if !wanted.json {
+        let said = facts.receipt.as_ref().map(item::receipt).unwrap_or_default();
+        let from = item::marked_sender(&facts.origin);
+        console.line(&format!("{} from {from}: {said}", item.id))?;
+    }
+    // When the line cannot be printed, the item stays.
+    let removed = remove(console, daemon, item.id, true, wanted)?;
+    if wanted.json {
+        let received = Received {
+            id: item.id.get(),
+            path: None,
+            bytes: measure.bytes,
+            digest: item::digest(&measure),
+            removed,
+            note: None,
+            receipt: facts.receipt.as_ref().map(ReceiptJson::of),
+        };
+        console.line(&display::json(&received))?;
     }
     Ok(())
 }
@@ -178,7 +218,7 @@ fn remove(
 ) -> Result<bool, Failure> {
     let removed = durable && !wanted.keep;
     if removed {
-        daemon.discard(id)?;
+        daemon.remove(id, Removal::Received)?;
     } else if !wanted.keep {
         console.note(&format!(
             "item {id} stays in the inbox: what a pipe or terminal took may be lost (uft discard {id} removes it)"

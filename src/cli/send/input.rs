@@ -220,13 +220,12 @@ impl Input {
         })
     }
 
-    /// Starts to read and convert; into NETDATA if there is a transmission.
-    pub(crate) fn body(&mut self, transmission: Option<&Transmission>) -> Result<(Body, Reader), Failure> {
+    /// Starts to read and convert.
+    pub(crate) fn body(&mut self) -> Result<(Body, Reader), Failure> {
         if let Content::Directory(path) = &self.content {
             return Ok(archive_body(path.clone()));
         }
         let reader = self.reader()?;
-        let transmission = transmission.cloned();
         let encoder = (!self.coding.raw)
             .then(|| Encoder::new(self.file_type, self.coding.page, self.coding.policy, None));
         let label = self.label.clone();
@@ -234,14 +233,26 @@ impl Input {
         let size = self.size;
         let reader = tokio::task::spawn_blocking(move || {
             let mut out = Pieces { sender };
-            let pumped = match &transmission {
-                Some(transmission) => transmission.pump(reader, &label, &mut out),
-                None => pump(reader, size, encoder, &label, &mut out),
-            };
-            pumped.inspect_err(|failure| out.fail(failure))
+            pump(reader, size, encoder, &label, &mut out).inspect_err(|failure| out.fail(failure))
         });
         Ok((body, reader))
     }
+}
+
+/// Starts to read files and to make one transmission of them.
+pub(crate) fn transmit(inputs: &mut [Input], transmission: &Transmission) -> Result<(Body, Reader), Failure> {
+    let files = inputs
+        .iter_mut()
+        .map(|input| Ok((input.label.clone(), input.reader()?)))
+        .collect::<Result<Vec<_>, Failure>>()?;
+    let transmission = transmission.clone();
+    let (sender, body) = mpsc::channel(2);
+    let reader = tokio::task::spawn_blocking(move || {
+        let mut out = Pieces { sender };
+        let pumped = transmission.pump(files, &mut out);
+        pumped.inspect_err(|failure| out.fail(failure))
+    });
+    Ok((body, reader))
 }
 
 /// Standard input as a file of its own, so that it can be read on another thread.

@@ -27,7 +27,7 @@ fn stream(bytes: &[u8], again: bool) -> Input {
 fn wire(input: &mut Input) -> Result<Vec<u8>, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
-        let (mut body, reader) = input.body(None)?;
+        let (mut body, reader) = input.body()?;
         let mut wire = Vec::new();
         while let Some(Ok(piece)) = body.recv().await {
             assert!(piece.len() <= 1 << 20);

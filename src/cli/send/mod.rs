@@ -20,7 +20,7 @@ use serde::Serialize;
 use self::carry::{Carrier, Manner, NotSent, Outgoing};
 use self::input::{Coding, Input};
 use self::metadata::Said;
-use self::netdata::{Label, Transmission};
+use self::netdata::{Inside, Label, Transmission};
 use self::transfer::TransferId;
 use super::address::Recipient;
 use super::console::Console;
@@ -28,6 +28,9 @@ use super::exit::{Exit, Failure};
 use super::units;
 use crate::client::{Endpoint, Parcel, Receipt};
 use crate::display::{self, shown};
+
+/// Characters of a name in the title of several files: with it a line is short enough for every server.
+const TITLE_MAX: usize = 48;
 
 /// Everything that a command line asks for.
 #[derive(Debug)]
@@ -44,8 +47,12 @@ pub(crate) struct Order {
     pub(crate) name: Option<String>,
     /// Further attributes.
     pub(crate) said: Said,
-    /// A message that goes before each file of a transmission.
+    /// A message that goes before the files of a transmission.
     pub(crate) note: Option<String>,
+    /// All files are in one transmission.
+    pub(crate) together: bool,
+    /// A transmission asks for a receipt.
+    pub(crate) receipt: bool,
     /// The second fork.
     pub(crate) aux: Option<Bytes>,
     /// Port of hosts that name none.
@@ -65,6 +72,8 @@ pub(crate) struct Order {
 struct Outcome<'a> {
     to: String,
     file: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    files: Option<Vec<String>>,
     status: &'static str,
     code: Option<u16>,
     text: &'a str,
@@ -73,6 +82,8 @@ struct Outcome<'a> {
     seconds: f64,
     digest: Option<&'a str>,
     resumed_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job: Option<u64>,
 }
 
 /// Carries out an order.
@@ -84,11 +95,19 @@ pub(crate) async fn send(console: Console, order: &Order) -> Exit {
         exit: Exit::Done,
     };
     let mut inputs = run.open();
+    if order.together && inputs.len() < order.files.len() {
+        console.note("nothing was sent: --together sends all files or none");
+        return run.exit;
+    }
+    let batch = match order.together {
+        true => inputs.len(),
+        false => 1,
+    };
     let mut carrier = Carrier::new(console, order.manner);
     for (endpoint, recipients) in by_host(order) {
         for recipient in recipients {
-            for input in &mut inputs {
-                run.one(&mut carrier, &endpoint, recipient, input).await;
+            for batch in inputs.chunks_mut(batch) {
+                run.one(&mut carrier, &endpoint, recipient, batch).await;
             }
         }
     }
@@ -112,11 +131,11 @@ fn by_host(order: &Order) -> Vec<(Endpoint, Vec<&Recipient>)> {
 /// Where a recipient's server is.
 fn endpoint(recipient: &Recipient, order: &Order) -> Endpoint {
     match &recipient.host {
-        Some(host) => Endpoint::Tcp {
+        Some(host) if !recipient.queued => Endpoint::Tcp {
             host: host.name.clone(),
             port: host.port.unwrap_or(order.port),
         },
-        None => Endpoint::Local(order.socket.clone()),
+        _ => Endpoint::Local(order.socket.clone()),
     }
 }
 
@@ -152,37 +171,52 @@ impl Run<'_> {
         inputs
     }
 
+    /// Sends one file, or all that go together.
     async fn one(
         &mut self,
         carrier: &mut Carrier,
         endpoint: &Endpoint,
         recipient: &Recipient,
-        input: &mut Input,
+        batch: &mut [Input],
     ) {
         let begun = Instant::now();
-        let label = input.label.clone();
-        let prepared = self.parcel(recipient, input).and_then(|parcel| {
-            let transfer = TransferId::of(&parcel, endpoint, input.source.as_ref())?;
-            Ok((self.transmission(recipient, input, &parcel)?, parcel, transfer))
+        let label = label_of(batch);
+        let prepared = self.parcel(recipient, batch).and_then(|parcel| {
+            let source = match &*batch {
+                [input] => input.source.as_ref(),
+                _ => None,
+            };
+            let transfer = TransferId::of(&parcel, endpoint, source)?;
+            Ok((self.transmission(recipient, batch, &parcel)?, parcel, transfer))
         });
         let (transmission, mut parcel, transfer) = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => return self.report_failure(recipient, &label, 0.0, &failure.into()),
         };
         parcel.xid = Some(transfer.id());
+        for name in transmission.iter().flat_map(Transmission::doubles) {
+            let name = shown(&name);
+            self.console.note(&format!(
+                "more than one of the files is called {name} in the transmission"
+            ));
+        }
         let mut attempts = 0;
         let sent = carrier
             .carry(endpoint, || {
                 attempts += 1;
-                if attempts > 1 && !input.again() {
+                if attempts > 1 && !batch.iter().all(Input::again) {
                     return Ok(None);
                 }
-                let (body, reader) = input.body(transmission.as_ref())?;
+                let (body, reader) = match (&transmission, &mut *batch) {
+                    (Some(transmission), batch) => input::transmit(batch, transmission)?,
+                    (None, [input, ..]) => input.body()?,
+                    (None, []) => return Ok(None),
+                };
                 Ok(Some(Outgoing {
                     parcel: parcel.clone(),
                     body,
                     reader,
-                    label: input.label.clone(),
+                    label: label.clone(),
                 }))
             })
             .await;
@@ -199,16 +233,29 @@ impl Run<'_> {
         }
     }
 
-    fn parcel(&self, recipient: &Recipient, input: &Input) -> Result<Parcel, Failure> {
+    fn parcel(&self, recipient: &Recipient, batch: &[Input]) -> Result<Parcel, Failure> {
         let mut warn = |text: String| self.console.note(&text);
-        let name = self.order.name.as_deref().or(input.name.as_deref());
-        let mut attributes = input.attributes.clone();
+        let (first, others) = batch
+            .split_first()
+            .ok_or_else(|| Failure::new(Exit::NoInput, "nothing to send"))?;
+        // Of several files none is the name of the item: they have theirs inside.
+        let own = first.name.as_deref().filter(|_| others.is_empty());
+        let name = self.order.name.as_deref().or(own);
+        let mut attributes = first.attributes.clone();
+        attributes.retain(|said| others.iter().all(|other| other.attributes.contains(said)));
+        let titled = self.order.said.attributes.iter().any(|(key, _)| key == "TITLE");
+        if let (Some(name), false, false) = (&first.name, others.is_empty(), titled) {
+            let name: String = name.chars().take(TITLE_MAX).collect();
+            let title = format!("{name} and {} more", others.len());
+            attributes.push(("TITLE".to_owned(), metadata::plain("title", &title, &mut warn)));
+        }
         attributes.extend(self.order.said.attributes.iter().cloned());
+        let sizes = batch.iter().map(|input| input.size);
         Ok(Parcel {
-            to: recipient.user.clone(),
+            to: recipient.told(),
             from: self.from.clone(),
-            size: input.size,
-            spec: uft_spool::TypeSpec::plain(input.file_type),
+            size: sizes.sum(),
+            spec: uft_spool::TypeSpec::plain(first.file_type),
             name: name.map(|name| metadata::plain("name", name, &mut warn)),
             attributes,
             aux: self.order.aux.clone(),
@@ -216,29 +263,45 @@ impl Run<'_> {
         })
     }
 
-    /// The transmission of a file that becomes NETDATA.
+    /// The transmission of files that become NETDATA.
     fn transmission(
         &self,
         recipient: &Recipient,
-        input: &Input,
+        batch: &[Input],
         parcel: &Parcel,
     ) -> Result<Option<Transmission>, Failure> {
-        let Some((shape, format)) = input.netdata else {
+        let Some((shape, _)) = batch.first().and_then(|input| input.netdata) else {
             return Ok(None);
         };
+        let formed = batch.iter().filter_map(|input| Some((input, input.netdata?.1)));
+        let files: Vec<Inside<'_>> = formed
+            .map(|(input, format)| Inside {
+                name: match batch {
+                    [_] => parcel.name.as_deref().unwrap_or_default(),
+                    _ => input.name.as_deref().unwrap_or_default(),
+                },
+                format,
+                size: input.size,
+                changed: changed(&input.attributes),
+            })
+            .collect();
         let here = rustix::system::uname();
         let here = here.nodename().to_string_lossy();
         let there = recipient.host.as_ref().map(|host| host.name.as_str());
-        let changed = parcel.attributes.iter().find(|(key, _)| key == "XDATE");
         let label = Label {
             from: (&self.from, &here),
             to: (&recipient.user, there.unwrap_or(&here)),
-            name: parcel.name.as_deref().unwrap_or_default(),
-            size: input.size,
-            changed: changed.and_then(|(_, seconds)| Timestamp::from_second(seconds.parse().ok()?).ok()),
             note: self.order.note.as_deref(),
+            receipt: self.order.receipt,
         };
-        Transmission::new(shape, format, &label).map(Some)
+        Transmission::new(shape, &label, &files).map(Some)
+    }
+
+    /// The files that go together.
+    fn files(&self) -> Option<Vec<String>> {
+        let files = self.order.files.iter();
+        let labels = || files.map(|path| path.to_string_lossy().into_owned()).collect();
+        self.order.together.then(labels)
     }
 
     fn report(&mut self, recipient: &Recipient, file: &str, seconds: f64, receipt: &Receipt) {
@@ -247,7 +310,11 @@ impl Run<'_> {
             self.console.line(&display::json(&Outcome {
                 to: recipient.to_string(),
                 file,
-                status: "delivered",
+                files: self.files(),
+                status: match receipt.job {
+                    Some(_) => "queued",
+                    None => "delivered",
+                },
                 code: Some(receipt.code),
                 text: &receipt.text,
                 id: receipt.id.map(uft_spool::SpoolId::get),
@@ -255,19 +322,22 @@ impl Run<'_> {
                 seconds,
                 digest: Some(&receipt.digest),
                 resumed_at: receipt.resumed_at,
+                job: receipt.job.map(uft_spool::SpoolId::get),
             }))
         } else if order.quiet {
             Ok(())
         } else {
-            let id = receipt.id.map_or_else(String::new, |id| format!(" as item {id}"));
+            let fate = match (receipt.job, receipt.id) {
+                (Some(job), _) => format!("queued as job {job} for {recipient}"),
+                (None, Some(id)) => format!("delivered to {recipient} as item {id}"),
+                (None, None) => format!("delivered to {recipient}"),
+            };
             let resumed = receipt
                 .resumed_at
                 .map_or_else(String::new, |at| format!(", resumed at {}", units::size(at)));
-            self.console.line(&format!(
-                "{}: delivered to {recipient}{id} ({}, {seconds:.2} s{resumed})",
-                shown(file),
-                units::size(receipt.bytes)
-            ))
+            let (file, size) = (shown(file), units::size(receipt.bytes));
+            self.console
+                .line(&format!("{file}: {fate} ({size}, {seconds:.2} s{resumed})"))
         };
         if let Err(failure) = printed {
             self.exit = self.exit.then(self.console.complain(&failure));
@@ -286,6 +356,7 @@ impl Run<'_> {
         let printed = self.console.line(&display::json(&Outcome {
             to: recipient.to_string(),
             file,
+            files: self.files(),
             status: "failed",
             code: reply.as_ref().map(|(code, _)| *code),
             text: reply.as_ref().map_or(&failure.text, |(_, text)| text),
@@ -294,11 +365,27 @@ impl Run<'_> {
             seconds,
             digest: None,
             resumed_at: None,
+            job: None,
         }));
         if let Err(failure) = printed {
             self.console.complain(&failure);
         }
     }
+}
+
+/// What a file is called here, or several that go together: `a.txt and 2 more`.
+fn label_of(batch: &[Input]) -> String {
+    match batch {
+        [] => String::new(),
+        [input] => input.label.clone(),
+        [first, others @ ..] => format!("{} and {} more", first.label, others.len()),
+    }
+}
+
+/// When a file was changed, by its attributes.
+fn changed(attributes: &[(String, String)]) -> Option<Timestamp> {
+    let (_, seconds) = attributes.iter().find(|(key, _)| key == "XDATE")?;
+    Timestamp::from_second(seconds.parse().ok()?).ok()
 }
 
 /// Who the user is, for `FILE`: a claim, but to the local daemon.

@@ -1,9 +1,10 @@
-//! NETDATA made of a local file: what the command line says of it, and the bytes of the transmission.
+//! NETDATA made of local files: what the command line says of it, and the bytes of the transmission.
 //!
 //! A text is read twice: once to find its longest line and whatever does not fit, before a connection is made, and once
 //! to send it. Neither pass holds more than one piece of it.
 //! What it does *not* do: write segments (`canon::netdata`), or open files (`input`).
 
+use std::collections::HashSet;
 use std::io::Read;
 
 use clap::{Args, ValueEnum};
@@ -11,7 +12,8 @@ use jiff::Timestamp;
 
 use super::input::{PIECE, Pieces, fill, misfit, unreadable};
 use crate::canon::netdata::{
-    FileSpec, Format, Name, OctetRecords, Party, Plan, Stamp, Style, TextRecords, WriteError, Writer,
+    AckRequest, FileSpec, Format, Name, OctetRecords, Party, Plan, Stamp, Style, TextRecords, WriteError,
+    Writer,
 };
 use crate::canon::{Page, Policy};
 use crate::cli::address::quoted;
@@ -23,8 +25,6 @@ const RECORD_MAX: u32 = 65_535;
 const VARIABLE: u32 = 32_756;
 /// A card.
 const CARD: u32 = 80;
-/// Letters of a user and a node.
-const PART: usize = 8;
 
 /// How a file becomes NETDATA.
 #[derive(Debug, Default, Args)]
@@ -45,6 +45,9 @@ pub(crate) struct NetdataArgs {
     /// A message that goes before the file
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub(crate) note: Option<String>,
+    /// All files in one transmission, which arrives as one item, instead of one for each
+    #[arg(long)]
+    pub(crate) together: bool,
 }
 
 /// The values of `--recfm`.
@@ -87,6 +90,7 @@ impl NetdataArgs {
             (self.lrecl.is_some(), "--lrecl"),
             (self.style.is_some(), "--style"),
             (self.note.is_some(), "--note"),
+            (self.together, "--together"),
         ];
         given.into_iter().find(|(given, _)| *given).map(|(_, name)| name)
     }
@@ -151,21 +155,30 @@ impl Shape {
         TextRecords::new(self.page, self.policy, limit as usize)
     }
 
-    fn name(&self, file: &str) -> Result<Name, Failure> {
-        match self.naming {
-            None => Ok(Name::of_file(file)),
-            Some(Naming::Tso) => Ok(Name::dataset_of_file(file)),
-            Some(Naming::Cms) => Some(Name::of_file(file))
-                .filter(|name| name.style() == Style::Cms)
-                .ok_or_else(|| {
-                    Failure::usage(format!("{} is not a file name of CMS", quoted(file)))
-                        .hint("give it one, as in --name notes.text, or send it with --style tso")
-                }),
+    /// The names of the files, all of one style.
+    fn names(&self, files: &[Inside<'_>]) -> Result<Vec<Name>, Failure> {
+        let all = |name: fn(&str) -> Name| files.iter().map(|file| name(file.name)).collect::<Vec<_>>();
+        let names = match self.naming {
+            Some(Naming::Tso) => return Ok(all(Name::dataset_of_file)),
+            Some(Naming::Cms) | None => all(Name::of_file),
+        };
+        let other = names
+            .iter()
+            .zip(files)
+            .find(|(name, _)| name.style() != Style::Cms);
+        match (other, self.naming) {
+            (None, _) => Ok(names),
+            (Some(_), None | Some(Naming::Tso)) => Ok(all(Name::dataset_of_file)),
+            (Some((_, file)), Some(Naming::Cms)) => Err(Failure::usage(format!(
+                "{} is not a file name of CMS",
+                quoted(file.name)
+            ))
+            .hint("give it one, as in --name notes.text, or send it with --style tso")),
         }
     }
 }
 
-/// One transmission of one file: the same bytes for every attempt at it.
+/// One transmission: the same bytes for every attempt at it.
 #[derive(Clone, Debug)]
 pub(crate) struct Transmission {
     plan: Plan,
@@ -173,28 +186,43 @@ pub(crate) struct Transmission {
     shape: Shape,
 }
 
-/// What a transmission says of its file and of those between whom it goes.
+/// What a transmission says of itself and of those between whom it goes.
 pub(crate) struct Label<'a> {
     /// User and node of the sender.
     pub(crate) from: (&'a str, &'a str),
     /// User and node of the recipient.
     pub(crate) to: (&'a str, &'a str),
-    /// The name of the file.
+    /// A message before the files.
+    pub(crate) note: Option<&'a str>,
+    /// A receipt is wanted.
+    pub(crate) receipt: bool,
+}
+
+/// What a transmission says of one of its files.
+pub(crate) struct Inside<'a> {
+    /// Its name.
     pub(crate) name: &'a str,
+    /// Its records.
+    pub(crate) format: Format,
     /// Its length.
     pub(crate) size: Option<u64>,
     /// When it was changed.
     pub(crate) changed: Option<Timestamp>,
-    /// A message before it.
-    pub(crate) note: Option<&'a str>,
 }
 
 impl Transmission {
-    /// A transmission that begins now.
-    pub(crate) fn new(shape: Shape, format: Format, label: &Label<'_>) -> Result<Transmission, Failure> {
-        let name = shape.name(label.name)?;
-        let (from, to) = (party(label.from)?, party(label.to)?);
-        let mut plan = Plan::new(from, to, Stamp::of(Timestamp::now()), name.style());
+    /// A transmission of these files, at least one, that begins now.
+    pub(crate) fn new(
+        shape: Shape,
+        label: &Label<'_>,
+        files: &[Inside<'_>],
+    ) -> Result<Transmission, Failure> {
+        let names = shape.names(files)?;
+        let style = names.first().map_or(Style::Cms, Name::style);
+        let party = |(user, node)| Party::folded(user, node);
+        let (from, to) = (party(label.from), party(label.to));
+        let mut plan = Plan::new(from, to, Stamp::of(Timestamp::now()), style);
+        plan.ack = label.receipt.then(AckRequest::default);
         if let Some(note) = label.note {
             let longest = shape
                 .longest(note.as_bytes(), RECORD_MAX, "--note")
@@ -204,10 +232,15 @@ impl Transmission {
                 })?;
             plan.files.push(FileSpec::new(None, Format::variable(longest)));
         }
-        let mut file = FileSpec::new(Some(name), format);
-        file.size = label.size;
-        file.changed = label.changed.map(Stamp::of);
-        plan.files.push(file);
+        plan.files
+            .extend(names.into_iter().zip(files).map(|(name, file)| {
+                let mut spec = FileSpec::new(Some(name), file.format);
+                spec.size = file.size;
+                spec.changed = file.changed.map(Stamp::of);
+                spec
+            }));
+        // Too many files are better known before a connection is made.
+        Writer::new(&plan).map_err(|e| Failure::usage(e.to_string()))?;
         Ok(Transmission {
             plan,
             note: label.note.map(str::to_owned),
@@ -215,11 +248,21 @@ impl Transmission {
         })
     }
 
-    /// Reads the file to its end and gives its transmission away; then what the user should know.
+    /// The names of files that have the same name in the transmission as another one before them.
+    pub(crate) fn doubles(&self) -> Vec<String> {
+        let mut seen = HashSet::new();
+        let names = self.plan.files.iter().filter_map(|file| file.name.as_ref());
+        names
+            .filter(|name| !seen.insert(*name))
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    /// Reads the files to their ends, each with what it is called here, and gives their transmission away; then what the
+    /// user should know.
     pub(crate) fn pump(
         &self,
-        mut reader: impl Read,
-        label: &str,
+        files: Vec<(String, Box<dyn Read + Send>)>,
         out: &mut Pieces,
     ) -> Result<Vec<String>, Failure> {
         let mut wire = Vec::new();
@@ -232,25 +275,29 @@ impl Transmission {
                 .map_err(refused)?;
             records.finish(&mut writer, &mut wire).map_err(refused)?;
         }
-        writer.start(&mut wire).map_err(refused)?;
-        let mut records = Records::new(&self.shape);
         let mut buffer = vec![0; PIECE];
-        loop {
-            let count = fill(&mut reader, &mut buffer).map_err(|e| unreadable(label, &e))?;
-            let piece = buffer.get(..count).unwrap_or_default();
-            records.feed(piece, &mut writer, &mut wire).map_err(refused)?;
-            if count < PIECE {
-                break;
+        let mut notes = Vec::new();
+        for (label, mut reader) in files {
+            writer.start(&mut wire).map_err(refused)?;
+            let mut records = Records::new(&self.shape);
+            loop {
+                let count = fill(&mut reader, &mut buffer).map_err(|e| unreadable(&label, &e))?;
+                let piece = buffer.get(..count).unwrap_or_default();
+                records.feed(piece, &mut writer, &mut wire).map_err(refused)?;
+                // Nobody takes it any more: the transfer has ended, and says itself why.
+                if wire.len() >= PIECE && !out.give(std::mem::take(&mut wire).into()) {
+                    return Ok(Vec::new());
+                }
+                if count < PIECE {
+                    break;
+                }
             }
-            if !out.give(std::mem::take(&mut wire).into()) {
-                return Ok(Vec::new());
-            }
+            let said = records.finish(&mut writer, &mut wire).map_err(refused)?;
+            notes.extend(said.into_iter().map(|note| format!("{label}: {note}")));
         }
-        let notes = records.finish(&mut writer, &mut wire).map_err(refused)?;
         writer.finish(&mut wire).map_err(refused)?;
-        // Nobody takes it any more: the transfer has ended, and says itself why.
         let _ = out.give(wire.into());
-        Ok(notes.into_iter().map(|note| format!("{label}: {note}")).collect())
+        Ok(notes)
     }
 }
 
@@ -290,54 +337,9 @@ fn refused(error: WriteError) -> Failure {
     }
 }
 
-/// User and node in the letters that a transmission has for them.
-fn party((user, node): (&str, &str)) -> Result<Party, Failure> {
-    let user: String = user.chars().map(upper).take(PART).collect();
-    // The first label of a host name is the node, as sites name them; of an address there are only its digits.
-    let node: String = match node.parse::<std::net::IpAddr>() {
-        Ok(_) => node
-            .chars()
-            .filter(char::is_ascii_alphanumeric)
-            .map(upper)
-            .collect(),
-        Err(_) => node
-            .split('.')
-            .next()
-            .unwrap_or_default()
-            .chars()
-            .map(upper)
-            .collect(),
-    };
-    let node: String = node.chars().take(PART).collect();
-    let or_unknown = |name: String| match name.is_empty() {
-        true => "UNKNOWN".to_owned(),
-        false => name,
-    };
-    Party::new(&or_unknown(user), &or_unknown(node)).map_err(|e| Failure::usage(e.to_string()))
-}
-
-fn upper(c: char) -> char {
-    match c.to_ascii_uppercase() {
-        c if c.is_ascii_uppercase() || c.is_ascii_digit() || "$#@-_".contains(c) => c,
-        _ => '_',
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn parties_are_folded_to_eight_capital_letters() {
-        for (user, node, want) in [
-            ("alice", "beta.example", "ALICE@BETA"),
-            ("postmaster", "a-very-long-host", "POSTMAST@A-VERY-L"),
-            ("jürgen.x", "127.0.0.1", "J_RGEN_X@127001"),
-            ("", "2001:db8::1", "UNKNOWN@2001DB81"),
-        ] {
-            assert_eq!(party((user, node)).unwrap().to_string(), want);
-        }
-    }
 
     #[test]
     fn the_longest_line_is_found_and_what_does_not_fit_is_named() {

@@ -84,6 +84,12 @@ impl Session {
                 Some(Reply::bulk(699, &lines, 200, "ACK"))
             }
             (Pending::Agent, Ok(_)) => Some(Reply::new(200, "ACK AGENT")),
+            (Pending::Peer, Ok(Answer::Proof(tag))) => {
+                self.proven = true;
+                Some(Reply::new(200, &format!("{tag} ; PEER okay")))
+            }
+            // One answer for whatever is wrong.
+            (Pending::Peer, _) => Some(self.refusal_and_end(&Refusal::NotAPeer)),
             (
                 Pending::Recipient(_)
                 | Pending::Transfer { .. }
@@ -107,6 +113,7 @@ impl Session {
                 goodbye()
             }
             Ok(Answer::Stored(id)) => self.with_sequence(Reply::stored(id)),
+            Ok(Answer::Queued(id)) => self.with_sequence(Reply::queued(id)),
             Ok(_) => self.with_sequence(Reply::stored(None)),
         }
     }

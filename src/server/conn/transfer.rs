@@ -6,7 +6,7 @@
 use tokio::io::{AsyncRead, AsyncWrite};
 use uft_spool::{Stranger, Transfer};
 
-use super::{Conn, Ended, File, IntakeError, Peer, verdict};
+use super::{Conn, Ended, File, IntakeError, Peer, recipient, verdict};
 use crate::proto::{Answer, Draft, Fork, Held, Refusal};
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
@@ -22,13 +22,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         if !intake.may_have(&transfer, &draft) {
             return Ok(Held::Nothing);
         }
-        let from = self.origin(&draft).user;
+        let origin = self.origin(&draft);
         let File::Ready(mut intake) = std::mem::replace(&mut self.file, File::Broken) else {
             return Ok(Held::Nothing);
         };
         let looking = tokio::task::spawn_blocking(move || {
             // What cannot be gone on with is sent again, and refused then if it must be.
-            let held = intake.have(&transfer, &from, &draft).unwrap_or_else(|err| {
+            let held = intake.have(&transfer, &origin, &draft).unwrap_or_else(|err| {
                 verdict::refusal(&err);
                 Held::Nothing
             });
@@ -44,18 +44,25 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         if let Err(refusal) = self.settle().await {
             return Ok(Err(refusal));
         }
+        if let Err(refusal) = recipient::passes(&self.gateway.live().table, &draft.attributes) {
+            return Ok(Err(refusal));
+        }
         let transfer = self.transfer(&draft);
         let File::Ready(mut intake) = std::mem::replace(&mut self.file, File::Broken) else {
             return Ok(Err(Refusal::DataError));
         };
-        let begun = if intake.goes_on(fork) {
-            let beginning = tokio::task::spawn_blocking(move || {
-                intake.begin(fork, &draft, transfer)?;
-                Ok::<_, IntakeError>(intake)
-            });
-            self.wait_for(beginning).await?
-        } else {
-            intake.begin(fork, &draft, transfer).map(|()| intake)
+        intake.named(transfer);
+        let slow = fork == Fork::Data && intake.takes_up();
+        let begin = move || {
+            if fork == Fork::Data {
+                intake.go_on(&draft)?;
+            }
+            intake.begin(fork, &draft);
+            Ok::<_, IntakeError>(intake)
+        };
+        let begun = match slow {
+            true => self.wait_for(tokio::task::spawn_blocking(begin)).await?,
+            false => begin(),
         };
         match begun {
             Ok(intake) => {
@@ -68,9 +75,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     /// Whose transfer it is, by what is proven: nobody is offered what another has sent.
     fn transfer(&self, draft: &Draft) -> Option<Transfer> {
-        let sender = match &self.peer {
-            Peer::Remote(address) => format!("address {}", Stranger::of(address.ip()).as_str()),
-            Peer::Local(user) => format!("local {user}"),
+        let gateway = self.sender().party.link;
+        let sender = match (&self.peer, gateway) {
+            (_, Some(gateway)) => format!("gateway {gateway}"),
+            (Peer::Remote(address), None) => format!("address {}", Stranger::of(address.ip()).as_str()),
+            (Peer::Local(user), None) => format!("local {user}"),
         };
         let xid = draft.xid.as_deref()?;
         let user = self.origin(draft).user;

@@ -9,9 +9,9 @@ use std::sync::mpsc::RecvTimeoutError;
 
 use rustix::process::{Pid, Signal, kill_process};
 use uft::local::client::ask;
-use uft::local::{Answer, Form, ItemInfo, Request, Status};
+use uft::local::{Answer, Form, ItemInfo, Removal, Request, Status};
 
-use super::{PATIENCE, Place, Program, Wire, binary, lines_of, until};
+use super::{Local, PATIENCE, Place, Program, Wire, binary, lines_of, until};
 
 /// Every test's configuration; what a test says is laid over it.
 const DEFAULTS: &str = r#"
@@ -61,6 +61,12 @@ impl Setup {
             settings: table,
             arguments: Vec::new(),
         }
+    }
+
+    /// `settings` over what is there.
+    pub(crate) fn over(mut self, settings: &str) -> Setup {
+        lay_over(&mut self.settings, settings.parse().unwrap());
+        self
     }
 
     pub(crate) fn argument(mut self, argument: &str) -> Setup {
@@ -275,6 +281,31 @@ impl Daemon {
         Wire::open(self.address())
     }
 
+    /// A connection whose herald was not read.
+    pub(crate) fn connect_silent(&self) -> Wire {
+        Wire::silent(self.address())
+    }
+
+    /// A session over the local socket, greeted.
+    pub(crate) fn session(&self) -> Local {
+        Local::session(&self.socket())
+    }
+
+    /// The names of the files in the queue's directories, but for the file of numbers.
+    pub(crate) fn queued(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for dir in ["queue", "queue/held", "failed"] {
+            for entry in fs::read_dir(self.spool().join(dir)).unwrap() {
+                let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+                if !["seq", "held"].contains(&name.as_str()) {
+                    names.push(format!("{dir}/{name}"));
+                }
+            }
+        }
+        names.sort();
+        names
+    }
+
     /// `sendfile` with these arguments, as this user of the system; `TO` stands for nobody: write it.
     pub(crate) fn sendfile<A: AsRef<std::ffi::OsStr>>(
         &self,
@@ -356,6 +387,7 @@ impl Daemon {
         let request = Request::Discard {
             user: Some(item.user.clone()),
             id: item.id,
+            removal: Removal::Discarded,
         };
         let answer = ask(&self.socket(), &request).and_then(|mut asked| asked.only());
         matches!(answer, Ok(Answer::Done { .. }))

@@ -5,6 +5,7 @@
 
 mod daemon;
 mod local;
+mod network;
 mod place;
 mod programs;
 mod proxy;
@@ -15,6 +16,7 @@ mod wire;
 
 pub(crate) use daemon::{Daemon, Setup};
 pub(crate) use local::Local;
+pub(crate) use network::{Link, Network};
 pub(crate) use place::{Place, random_bytes, text_of};
 pub(crate) use programs::{Program, Ran, assert_inert, binary};
 pub(crate) use proxy::{Mishap, Proxy};
