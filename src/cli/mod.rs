@@ -31,6 +31,7 @@ mod send;
 mod sendfile;
 mod socket;
 mod start;
+mod submit;
 mod uft;
 pub mod uftd;
 mod units;

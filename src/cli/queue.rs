@@ -52,13 +52,13 @@ enum What {
     Free(Jobs),
     /// Try jobs now instead of when they are due
     Retry(Jobs),
-    /// Remove jobs; nothing is sent
+    /// Remove jobs; one that is being sent at this moment may still arrive
     Purge(Jobs),
     /// Send a job to somebody else
     Reroute {
         /// Its number
         id: SpoolId,
-        /// user@NODE, user@host, user@host:port
+        /// user@NODE, user@host, user@host:port, or a local user
         to: String,
     },
 }

@@ -43,6 +43,14 @@ pub(crate) struct Sendfile {
     said: SaidArgs,
     #[command(flatten)]
     way: WayArgs,
+    /// Write a SIFT job to this file (- is standard output) instead of sending; uft submit sends it
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "queue",
+        help_heading = "How it is sent"
+    )]
+    sift: Option<PathBuf>,
 }
 
 /// What the bytes are.
@@ -200,6 +208,7 @@ Examples:
   sendfile --queue alice@beta.example big.iso     now or later: uft queue shows how it stands
   tar cz dir | sendfile --name dir.tgz alice@beta.example -
   sendfile --archive alice@beta.example dir
+  sendfile --sift job.sift maint@BETA notes.txt   for uft submit, or for another machine
   sendfile -t E --codepage IBM-273 maint@vm.example profile.exec
   sendfile -t N maint@vm.example notes.text   as SENDFILE and TRANSMIT send files
   sendfile -t N --binary --note 'as agreed' ibmuser@mvs.example my.load
@@ -228,14 +237,15 @@ pub(crate) fn run(args: Vec<OsString>) -> Exit {
 
 fn order(console: Console, args: &Sendfile) -> Result<Order, Failure> {
     let to: Vec<String> = args.to.split(',').map(str::to_owned).collect();
-    order_of(
-        console,
-        &to,
-        args.files.clone(),
-        &args.kind,
-        &args.said,
-        &args.way,
-    )
+    let files = args.files.clone();
+    let sift = args.sift.as_deref();
+    let order = order_of(console, &to, files, &args.kind, &args.said, &args.way, sift)?;
+    let one = order.files.len() == 1 || order.together;
+    if sift.is_some() && (order.to.len() != 1 || !one) {
+        return Err(Failure::usage("a job is one file for one recipient")
+            .hint("write one job for each; -t N --together makes one of several files"));
+    }
+    Ok(order)
 }
 
 /// An order of the parts of a command line; `sf` has the same parts in another order.
@@ -246,6 +256,7 @@ pub(crate) fn order_of(
     kind: &KindArgs,
     said: &SaidArgs,
     way: &WayArgs,
+    sift: Option<&Path>,
 ) -> Result<Order, Failure> {
     let mut warn = |text: String| console.note(&text);
     let socket = socket::find(way.socket.as_deref());
@@ -255,7 +266,11 @@ pub(crate) fn order_of(
         port: way.port,
         queue: way.queue,
     };
-    ways.decide(&mut to)?;
+    match sift {
+        // Which way a job goes is decided by whoever takes it.
+        Some(_) => ways.keep(&mut to),
+        None => ways.decide(&mut to)?,
+    }
     let together = kind.netdata.together;
     if said.name.is_some() && files.len() > 1 && !together {
         return Err(
@@ -280,6 +295,7 @@ pub(crate) fn order_of(
         receipt: said.notify == Some(Notify::Received),
         aux: said.aux.as_deref().map(fork).transpose()?,
         port: way.port.unwrap_or(PORT),
+        sift: sift.map(Path::to_owned),
         socket,
         manner: Manner {
             timeout: way.timeout,

@@ -20,8 +20,9 @@ use super::queue::QueueArgs;
 use super::receive::{Wanted, is_directory};
 use super::send::carry::Manner;
 use super::sendfile::{PORT, unknown_page};
+use super::submit::SubmitArgs;
 use super::way::Ways;
-use super::{demo, forward, inbox, message, pages, peek, queue, receive, socket, start, units};
+use super::{demo, forward, inbox, message, pages, peek, queue, receive, socket, start, submit, units};
 use crate::canon::Page;
 
 /// Your inbox of files that others sent, messages, and questions to servers.
@@ -40,7 +41,7 @@ pub(crate) struct Common {
     /// The local uftd's socket [default: UFT_SOCKET, /run/uft/uftd.sock, then your own uftd's]
     #[arg(long, value_name = "PATH", global = true, display_order = 900)]
     pub(crate) socket: Option<PathBuf>,
-    /// Another user's inbox; for root and the daemon's own user
+    /// Another user's inbox and jobs; for root and the daemon's own user
     #[arg(long, value_name = "NAME", global = true, display_order = 901)]
     pub(crate) user: Option<UserName>,
 }
@@ -105,6 +106,9 @@ enum Command {
     },
     /// Files of yours that wait to be sent to other hosts
     Queue(QueueArgs),
+    /// Send files that are prepared as SIFT jobs (sendfile --sift makes one)
+    #[command(after_help = SUBMIT)]
+    Submit(SubmitArgs),
     /// Return when something arrives (75 when nothing did in time)
     Wait {
         /// How long: 30s, 5m [default: for ever]
@@ -310,6 +314,15 @@ Examples:
   uft forward 3 maint@BETA
   uft forward 3 --queue alice@beta.example    now or later: uft queue shows how it stands";
 
+const SUBMIT: &str = "\
+A job is a file with what is said of it before it: FILE, USER, TYPE, META ... lines, then DATA, then the file to the end. You
+are its sender, whatever name FILE gives. A job with a META XID that was accepted is not stored twice: submit it again
+when no answer came.
+
+Examples:
+  uft submit job.sift
+  sendfile --sift - maint@BETA notes.txt | ssh alpha uft submit -";
+
 const TELL: &str = "\
 Examples:
   uft tell bob lunch?
@@ -374,6 +387,7 @@ fn command(console: Console, args: Uft) -> Result<Exit, Failure> {
             let work = forward::forward(console, &daemon, id, &to, port, manner);
             return Ok(start::block_on(console, work));
         }
+        Command::Submit(args) => return submit::submit(console, &daemon, &args),
         Command::Queue(args) => return queue::queue(console, &daemon, args),
         Command::Wait { timeout, json } => inbox::wait(console, &daemon, timeout, json)?,
         Command::Watch { json } => inbox::watch(console, &daemon, json)?,

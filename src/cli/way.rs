@@ -29,6 +29,13 @@ pub(crate) struct Ways {
 }
 
 impl Ways {
+    /// Leaves it to somebody else to decide, who has to know all that the command line says.
+    pub(crate) fn keep(&self, to: &mut [Recipient]) {
+        for host in to.iter_mut().filter_map(|recipient| recipient.host.as_mut()) {
+            host.port = host.port.or(self.port);
+        }
+    }
+
     /// Decides for each recipient.
     pub(crate) fn decide(&self, to: &mut Vec<Recipient>) -> Result<(), Failure> {
         let mut asked: Vec<(NodeName, Option<Way>)> = Vec::new();

@@ -37,4 +37,5 @@ mod recovery;
 mod relay;
 mod resume;
 mod sending;
+mod submit;
 mod transcripts;

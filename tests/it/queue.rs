@@ -122,7 +122,11 @@ fn a_job_is_held_and_freed_and_tells_its_story() {
         .json()
         .try_into()
         .unwrap();
-    assert_eq!(story["story"][1]["text"], "held by root");
+    let told = story["story"].as_array().unwrap();
+    assert!(
+        told.iter().any(|chapter| chapter["text"] == "held by root"),
+        "{story}"
+    );
     assert_eq!(
         (&story["hops"], &story["via"]),
         (&0.into(), &Value::Array(vec![]))
@@ -239,7 +243,7 @@ fn hostile_names_and_senders_are_shown_harmlessly() {
     wire.ask("FILE 1 \u{1b}[31mmallory\u{202e} -").has(200);
     wire.ask("USER alice").has(208);
     wire.ask("META NAME \u{1b}]0;x\u{7}\u{202e}a.exe").has(200);
-    wire.ask("META VIA \u{9b}31m").has(200);
+    wire.ask("META TITLE \u{9b}31m").has(200);
     wire.burst("DATA", b"x").has(213);
     wire.ask("EOF").has(200);
     alice(&daemon, &["forward", "1", "b\u{e9}b@BETA"])

@@ -168,7 +168,9 @@ const MODULES: [(&str, &[&str]); 18] = [
     ("channel", &[]),
     (
         "cli",
-        &["canon", "client", "display", "local", "proto", "route", "units"],
+        &[
+            "canon", "client", "display", "local", "proto", "route", "sift", "units",
+        ],
     ),
     ("client", &["cli", "display", "local", "proto", "units"]),
     ("config", &["proto", "units"]),

@@ -6,16 +6,18 @@
 mod archive;
 pub(crate) mod carry;
 pub(crate) mod input;
+mod job;
 pub(crate) mod metadata;
 pub(crate) mod netdata;
 pub(crate) mod transfer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
+use uft_spool::{Measure, SpoolId};
 
 use self::carry::{Carrier, Manner, NotSent, Outgoing};
 use self::input::{Coding, Input};
@@ -57,6 +59,8 @@ pub(crate) struct Order {
     pub(crate) aux: Option<Bytes>,
     /// Port of hosts that name none.
     pub(crate) port: u16,
+    /// Write a job to this file instead of sending; `-` is standard output.
+    pub(crate) sift: Option<PathBuf>,
     /// The local daemon's socket.
     pub(crate) socket: PathBuf,
     /// Time-outs, retries, what is shown.
@@ -69,21 +73,33 @@ pub(crate) struct Order {
 
 /// One line of `--json`: what became of one file for one recipient. Field names are part of the interface.
 #[derive(Debug, Serialize)]
-struct Outcome<'a> {
-    to: String,
-    file: &'a str,
+pub(crate) struct Outcome<'a> {
+    /// The recipient, as it was named.
+    pub(crate) to: String,
+    /// The file, as it was named.
+    pub(crate) file: &'a str,
+    /// All files that went together.
     #[serde(skip_serializing_if = "Option::is_none")]
-    files: Option<Vec<String>>,
-    status: &'static str,
-    code: Option<u16>,
-    text: &'a str,
-    id: Option<u64>,
-    bytes: Option<u64>,
-    seconds: f64,
-    digest: Option<&'a str>,
-    resumed_at: Option<u64>,
+    pub(crate) files: Option<Vec<String>>,
+    /// `delivered`, `queued`, `written` or `failed`.
+    pub(crate) status: &'static str,
+    /// The server's code.
+    pub(crate) code: Option<u16>,
+    /// Its text, or why there is none.
+    pub(crate) text: &'a str,
+    /// Number in the recipient's inbox.
+    pub(crate) id: Option<u64>,
+    /// Length of the wire form.
+    pub(crate) bytes: Option<u64>,
+    /// How long it took.
+    pub(crate) seconds: f64,
+    /// Of the wire form.
+    pub(crate) digest: Option<&'a str>,
+    /// Byte of the wire form at which it went on.
+    pub(crate) resumed_at: Option<u64>,
+    /// Number in the local daemon's queue.
     #[serde(skip_serializing_if = "Option::is_none")]
-    job: Option<u64>,
+    pub(crate) job: Option<u64>,
 }
 
 /// Carries out an order.
@@ -100,9 +116,13 @@ pub(crate) async fn send(console: Console, order: &Order) -> Exit {
         return run.exit;
     }
     let batch = match order.together {
-        true => inputs.len(),
+        true => inputs.len().max(1),
         false => 1,
     };
+    if let (Some(path), [recipient]) = (&order.sift, order.to.as_slice()) {
+        run.write(path, recipient, &mut inputs).await;
+        return run.exit;
+    }
     let mut carrier = Carrier::new(console, order.manner);
     for (endpoint, recipients) in by_host(order) {
         for recipient in recipients {
@@ -181,25 +201,21 @@ impl Run<'_> {
     ) {
         let begun = Instant::now();
         let label = label_of(batch);
-        let prepared = self.parcel(recipient, batch).and_then(|parcel| {
-            let source = match &*batch {
-                [input] => input.source.as_ref(),
-                _ => None,
-            };
-            let transfer = TransferId::of(&parcel, endpoint, source)?;
-            Ok((self.transmission(recipient, batch, &parcel)?, parcel, transfer))
-        });
+        let source = match &*batch {
+            [input] => input.source.as_ref(),
+            _ => None,
+        };
+        let prepared = self
+            .prepared(recipient, batch)
+            .and_then(|(transmission, parcel)| {
+                let transfer = TransferId::of(&parcel, endpoint, source)?;
+                Ok((transmission, parcel, transfer))
+            });
         let (transmission, mut parcel, transfer) = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => return self.report_failure(recipient, &label, 0.0, &failure.into()),
         };
         parcel.xid = Some(transfer.id());
-        for name in transmission.iter().flat_map(Transmission::doubles) {
-            let name = shown(&name);
-            self.console.note(&format!(
-                "more than one of the files is called {name} in the transmission"
-            ));
-        }
         let mut attempts = 0;
         let sent = carrier
             .carry(endpoint, || {
@@ -207,17 +223,7 @@ impl Run<'_> {
                 if attempts > 1 && !batch.iter().all(Input::again) {
                     return Ok(None);
                 }
-                let (body, reader) = match (&transmission, &mut *batch) {
-                    (Some(transmission), batch) => input::transmit(batch, transmission)?,
-                    (None, [input, ..]) => input.body()?,
-                    (None, []) => return Ok(None),
-                };
-                Ok(Some(Outgoing {
-                    parcel: parcel.clone(),
-                    body,
-                    reader,
-                    label: label.clone(),
-                }))
+                outgoing(&parcel, transmission.as_ref(), batch, &label)
             })
             .await;
         let seconds = begun.elapsed().as_secs_f64();
@@ -231,6 +237,42 @@ impl Run<'_> {
                 self.report_failure(recipient, &label, seconds, &not_sent);
             }
         }
+    }
+
+    /// Writes one file, or all that go together, as a job.
+    async fn write(&mut self, path: &Path, recipient: &Recipient, batch: &mut [Input]) {
+        let begun = Instant::now();
+        let label = label_of(batch);
+        let written = async {
+            let (transmission, parcel) = self.prepared(recipient, batch)?;
+            match outgoing(&parcel, transmission.as_ref(), batch, &label)? {
+                Some(outgoing) => job::write(outgoing, path).await,
+                None => Err(Failure::new(Exit::NoInput, "nothing to write")),
+            }
+        };
+        let written = written.await;
+        let seconds = begun.elapsed().as_secs_f64();
+        match written {
+            Ok(measure) => self.report_job(path, recipient, &label, seconds, &measure),
+            Err(failure) => self.report_failure(recipient, &label, seconds, &failure.into()),
+        }
+    }
+
+    /// What is said of one file, or of all that go together, and how they become one.
+    fn prepared(
+        &self,
+        recipient: &Recipient,
+        batch: &[Input],
+    ) -> Result<(Option<Transmission>, Parcel), Failure> {
+        let parcel = self.parcel(recipient, batch)?;
+        let transmission = self.transmission(recipient, batch, &parcel)?;
+        for name in transmission.iter().flat_map(Transmission::doubles) {
+            let name = shown(&name);
+            self.console.note(&format!(
+                "more than one of the files is called {name} in the transmission"
+            ));
+        }
+        Ok((transmission, parcel))
     }
 
     fn parcel(&self, recipient: &Recipient, batch: &[Input]) -> Result<Parcel, Failure> {
@@ -252,14 +294,18 @@ impl Run<'_> {
         attributes.extend(self.order.said.attributes.iter().cloned());
         let sizes = batch.iter().map(|input| input.size);
         Ok(Parcel {
-            to: recipient.told(),
+            // A job may go to any daemon, and so says where it is for.
+            to: match self.order.sift {
+                Some(_) => recipient.to_string(),
+                None => recipient.told(),
+            },
             from: self.from.clone(),
             size: sizes.sum(),
             spec: uft_spool::TypeSpec::plain(first.file_type),
             name: name.map(|name| metadata::plain("name", name, &mut warn)),
             attributes,
             aux: self.order.aux.clone(),
-            xid: None,
+            xid: Some(transfer::random()?),
         })
     }
 
@@ -317,27 +363,61 @@ impl Run<'_> {
                 },
                 code: Some(receipt.code),
                 text: &receipt.text,
-                id: receipt.id.map(uft_spool::SpoolId::get),
+                id: receipt.id.map(SpoolId::get),
                 bytes: Some(receipt.bytes),
                 seconds,
                 digest: Some(&receipt.digest),
                 resumed_at: receipt.resumed_at,
-                job: receipt.job.map(uft_spool::SpoolId::get),
+                job: receipt.job.map(SpoolId::get),
             }))
         } else if order.quiet {
             Ok(())
         } else {
-            let fate = match (receipt.job, receipt.id) {
-                (Some(job), _) => format!("queued as job {job} for {recipient}"),
-                (None, Some(id)) => format!("delivered to {recipient} as item {id}"),
-                (None, None) => format!("delivered to {recipient}"),
-            };
+            let fate = fate(&recipient.to_string(), receipt.id, receipt.job);
             let resumed = receipt
                 .resumed_at
                 .map_or_else(String::new, |at| format!(", resumed at {}", units::size(at)));
             let (file, size) = (shown(file), units::size(receipt.bytes));
             self.console
                 .line(&format!("{file}: {fate} ({size}, {seconds:.2} s{resumed})"))
+        };
+        if let Err(failure) = printed {
+            self.exit = self.exit.then(self.console.complain(&failure));
+        }
+    }
+
+    fn report_job(
+        &mut self,
+        path: &Path,
+        recipient: &Recipient,
+        file: &str,
+        seconds: f64,
+        measure: &Measure,
+    ) {
+        // Standard output is the job itself then.
+        let printed = match path == Path::new("-") {
+            false if self.order.json => self.console.line(&display::json(&Outcome {
+                to: recipient.to_string(),
+                file,
+                files: self.files(),
+                status: "written",
+                code: None,
+                text: &path.to_string_lossy(),
+                id: None,
+                bytes: Some(measure.bytes),
+                seconds,
+                digest: Some(&super::item::digest(measure)),
+                resumed_at: None,
+                job: None,
+            })),
+            false if !self.order.quiet => {
+                let path = shown(&path.to_string_lossy());
+                let (file, size) = (shown(file), units::size(measure.bytes));
+                self.console.line(&format!(
+                    "{file}: written as a job for {recipient} to {path} ({size})"
+                ))
+            }
+            _ => Ok(()),
         };
         if let Err(failure) = printed {
             self.exit = self.exit.then(self.console.complain(&failure));
@@ -371,6 +451,35 @@ impl Run<'_> {
             self.console.complain(&failure);
         }
     }
+}
+
+/// What became of a file that was accepted.
+pub(crate) fn fate(to: &str, id: Option<SpoolId>, job: Option<SpoolId>) -> String {
+    match (job, id) {
+        (Some(job), _) => format!("queued as job {job} for {to}"),
+        (None, Some(id)) => format!("delivered to {to} as item {id}"),
+        (None, None) => format!("delivered to {to}"),
+    }
+}
+
+/// A file that is about to go; `None` when it cannot be read once more.
+fn outgoing(
+    parcel: &Parcel,
+    transmission: Option<&Transmission>,
+    batch: &mut [Input],
+    label: &str,
+) -> Result<Option<Outgoing>, Failure> {
+    let (body, reader) = match (transmission, &mut *batch) {
+        (Some(transmission), batch) => input::transmit(batch, transmission)?,
+        (None, [input, ..]) => input.body()?,
+        (None, []) => return Ok(None),
+    };
+    Ok(Some(Outgoing {
+        parcel: parcel.clone(),
+        body,
+        reader,
+        label: label.to_owned(),
+    }))
 }
 
 /// What a file is called here, or several that go together: `a.txt and 2 more`.
