@@ -25,7 +25,7 @@ use crate::ledger::Usage;
 use crate::numbers::{Next, Numbers};
 use crate::seen::{Entry, Key};
 use crate::spool::{Content, Form, Shared, Spool, item_name, now, open_form, read_item};
-use crate::stage::Temporary;
+use crate::temporary::Temporary;
 
 /// The directories of the queue, its numbers, and who is changing which job.
 #[derive(Debug)]

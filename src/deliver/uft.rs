@@ -119,7 +119,9 @@ fn outcome(error: &ClientError) -> Outcome {
         | ClientError::NoRandomBits(_)
         | ClientError::Local(_)
         | ClientError::NotAdmitted { .. } => Outcome::Down(said),
-        ClientError::Lost { .. } | ClientError::TimedOut { .. } => Outcome::Later(said),
+        ClientError::Lost { .. } | ClientError::TimedOut { .. } | ClientError::Changed => {
+            Outcome::Later(said)
+        }
         ClientError::Body(_) => Outcome::Broken(said),
         ClientError::Unfit(_) => Outcome::Never(said),
         ClientError::Refused { code, .. } => refused(*code, said),
