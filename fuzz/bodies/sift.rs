@@ -1,17 +1,13 @@
 //! What must hold for any bytes given as a job. The first byte of the data chooses the chunks, the rest is the job.
 //!
-//! Included by the fuzz targets and by a test. Whoever includes it has a `proto` and a `sift` beside it.
+//! Included by the fuzz targets and by a test. Whoever includes it has a `proto`, a `sift` and the `rig` of proto's bodies
+//! beside it.
 
 use bytes::BytesMut;
 
 use super::proto::LINE_MAX;
+use super::rig::{Faults, Server, Stored};
 use super::sift::{BadJob, Feed};
-
-#[expect(dead_code, reason = "its client is for the bodies of proto")]
-#[path = "proto_rig.rs"]
-pub(crate) mod rig;
-
-use rig::{Faults, Server, Stored};
 
 /// What became of a job that is said to have `total` bytes.
 pub(crate) type Fed = (Result<(), BadJob>, Vec<Stored>, usize);

@@ -5,6 +5,11 @@ use libfuzzer_sys::fuzz_target;
 use uft::proto;
 use uft::sift;
 
+#[expect(dead_code, reason = "of these bodies only the rig is used")]
+#[path = "../bodies/proto.rs"]
+mod talk;
+use talk::rig;
+
 #[path = "../bodies/sift.rs"]
 mod bodies;
 

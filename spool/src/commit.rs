@@ -287,7 +287,11 @@ impl Spool {
             };
             let account = Account::open(shared.clone(), payers)?;
             account.at_least(envelope.charge())?;
-            let placing = shared.place(&users, &[], &names.source(shared.queue.items(), &envelope))?;
+            let placing = shared.place(&users, &[], &names.source(shared.queue.items(), &envelope));
+            let placing = placing.map_err(|e| match e.is(io::ErrorKind::NotFound) {
+                true => shared.lacking(id, "it lacks a sibling"),
+                false => e,
+            })?;
             (stored, _) = placing.keep(&account, &envelope);
         }
         shared.end_job(id)?;

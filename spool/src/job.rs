@@ -241,6 +241,8 @@ mod hex_key {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn file() -> JobFile {
@@ -302,6 +304,21 @@ mod tests {
         assert!(JobFile::parse(&sealed(&later)).unwrap_err().contains("version 2"));
         let bare = json.replace("\"to\":\"bob\",", "");
         assert!(JobFile::parse(&sealed(&bare)).unwrap_err().contains("`to`"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_job_file_may_be_parsed(bytes in proptest::collection::vec(any::<u8>(), 0..200), json in ".{0,200}") {
+            let _ = JobFile::parse(&bytes);
+            let _ = JobFile::parse(&sealed(&json));
+        }
+
+        #[test]
+        fn any_job_is_read_as_it_was_written(to in ".*", place in ".*", why in proptest::option::of(".*"), queued: i64) {
+            let job = Job { to, place, why, queued, ..Job::default() };
+            let file = JobFile::new(job, None);
+            prop_assert_eq!(JobFile::parse(&file.bytes().unwrap()).unwrap(), file);
+        }
     }
 
     #[test]

@@ -91,7 +91,7 @@ pub(crate) fn format(disk: &Disk, root: &Dir) -> Result<bool, Error> {
             for name in ["tmp", "users", "corrupt"] {
                 disk.make_dir(root, name)?;
             }
-            make_queue(disk, root)?;
+            disk.sync_dir(&make_queue(disk, root)?)?;
             disk.sync_dir(root)?;
             let tmp = root.sub("tmp")?;
             if tmp.has(NAME) {
@@ -111,15 +111,16 @@ pub(crate) fn format(disk: &Disk, root: &Dir) -> Result<bool, Error> {
     {
         disk.make_dir(root, name)?;
     }
-    make_queue(disk, root)?;
-    // Also when nothing was missing: a killed process may have made them without making them durable.
-    disk.sync_dir(root)?;
+    let queue = make_queue(disk, root)?;
+    // Also when nothing was missing: a killed process may have made them without making them durable. A failure
+    // poisons: nothing is accepted then, and what is there can still be read.
+    let _ = disk.sync_dir(&queue).and_then(|()| disk.sync_dir(root));
     Ok(false)
 }
 
-/// Makes what is missing of the directories of the queue, durable but for their names in `root`. A spool of the first
-/// release has none of them.
-fn make_queue(disk: &Disk, root: &Dir) -> Result<(), Error> {
+/// Makes what is missing of the directories of the queue, none of it durable yet; `queue/`. A spool of the first release
+/// has none of them.
+fn make_queue(disk: &Disk, root: &Dir) -> Result<Dir, Error> {
     for name in ["queue", "failed"] {
         if !root.has(name) {
             disk.make_dir(root, name)?;
@@ -129,7 +130,7 @@ fn make_queue(disk: &Disk, root: &Dir) -> Result<(), Error> {
     if !queue.has("held") {
         disk.make_dir(&queue, "held")?;
     }
-    disk.sync_dir(&queue)
+    Ok(queue)
 }
 
 /// Whether the last stop was orderly; from now on, durably, it was not.

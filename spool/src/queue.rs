@@ -295,7 +295,7 @@ impl Shared {
     }
 
     /// A file of a job is not there: the job is gone, or it is damaged.
-    fn lacking(&self, id: SpoolId, reason: &str) -> Error {
+    pub(crate) fn lacking(&self, id: SpoolId, reason: &str) -> Error {
         if self.is_job(id) {
             Error::damaged(self.queue.items().path.join(job_name(id)), reason)
         } else {
@@ -412,12 +412,14 @@ impl Shared {
 
     /// The job that this transfer became, if it was queued before.
     pub(crate) fn queued_before(&self, key: &Key) -> Result<Option<SpoolId>, Error> {
-        if self.index.jobs_are_stale() {
-            self.repaired_jobs()?;
-        }
-        let live = match self.index.jobs_with_key(key) {
-            Ok(live) => live,
-            Err(_) => {
+        let known = match self.index.jobs_are_stale() {
+            true => None,
+            false => self.index.jobs_with_key(key).ok(),
+        };
+        let live = match known {
+            Some(live) => live,
+            // Not what the index says afterwards: there may have been no room to correct it.
+            None => {
                 let rows = self.repaired_jobs()?.into_iter();
                 rows.filter(|row| row.key == Some(*key))
                     .map(|row| row.id)

@@ -45,7 +45,7 @@ pub struct Recovery {
     pub clean: bool,
     /// Temporary files that were removed.
     pub swept: usize,
-    /// Siblings without an item, and items of the queue without a job, that were removed.
+    /// Siblings without an item, items of the queue without a job, and older files of a job, that were removed.
     pub orphans: usize,
     /// What was moved to `corrupt/`: where it was, and why.
     pub quarantined: Vec<(PathBuf, String)>,
@@ -413,6 +413,11 @@ impl Opening<'_> {
         }
         self.recovery.learnt += rows.len() as u64;
         self.recovery.forgotten += gone.len() as u64;
+        if !rows.is_empty() && !self.recovery.clean {
+            // A killed process may have renamed them without the fsync, and from now on a repeat of them is answered
+            // as stored. A failure poisons; what is there can still be read.
+            let _ = self.disk.sync_dir(dir);
+        }
         if !(rows.is_empty() && gone.is_empty()) {
             index.correct(&rows, &gone)?;
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use uft_spool::{Act, Committed, Disk, Error, Fault, Form, Spool, SpoolId, UserName};
+use uft_spool::{Act, Committed, Disk, Error, Fault, Form, Spool, SpoolId, Step, UserName};
 
 use crate::common::*;
 use crate::model::{Crash, Model, Names, build, every_crash, index_of};
@@ -418,4 +418,47 @@ fn a_full_disk_can_be_opened_read_and_emptied() {
     assert!(matches!(again, Committed::Repeat(_)));
     disk.heal();
     assert!(parcel("ann", b"x").ids(&spool)[0] > id(4));
+}
+
+#[test]
+fn what_a_killed_process_left_is_durable_before_a_repeat_of_it_is_answered() {
+    let temp = scratch();
+    let root = temp.path().canonicalize().unwrap();
+    let place = |name: &str| root.join(name);
+    let [first, job] = [parcel("ann", b"first"), queued("bob@BETA", b"first")].map(|parcel| Parcel {
+        xid: Some("x1"),
+        ..parcel
+    });
+    let (spool, _) = Spool::open(&root, LIMITS).unwrap();
+    first.ids(&spool);
+    job.job_ids(&spool);
+    drop(spool);
+    // Killed between the rename and the fsync: the names are there, and the index has not heard of them.
+    fs::write(place("lock"), b"").unwrap();
+    fs::remove_file(place("index.sqlite")).unwrap();
+    let disk = Disk::planned();
+    disk.record();
+    let (spool, _) = Spool::open_with(&root, LIMITS, disk.clone()).unwrap();
+    let steps = disk.recorded();
+    for dir in ["users/ann", "queue", "queue/held", "failed"] {
+        assert!(steps.contains(&Step::SyncDir(place(dir))), "{dir}");
+    }
+    assert!(matches!(first.commit(&spool).unwrap(), Committed::Repeat(_)));
+    assert!(matches!(job.commit(&spool).unwrap(), Committed::Repeat(_)));
+    drop(spool);
+    // And when one of them fails nothing is answered, and what is there is served.
+    for nth in 1..=4 {
+        fs::write(place("lock"), b"").unwrap();
+        let disk = Disk::planned();
+        disk.fail(Fault {
+            act: Act::SyncDir,
+            nth,
+            errno: 5,
+            lasting: true,
+        });
+        let (spool, _) = Spool::open_with(&root, LIMITS, disk).unwrap();
+        assert!(matches!(job.commit(&spool), Err(Error::Poisoned)));
+        assert_eq!(read_job(&spool, id(1), Form::Local).unwrap(), b"first");
+        assert_eq!(check(&spool, &user("ann"), id(1)).unwrap(), b"first");
+    }
 }

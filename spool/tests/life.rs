@@ -349,7 +349,7 @@ fn after_a_failed_fsync_only_reading_and_removing_go_on() {
 fn a_receipt_is_listed_as_one_from_the_index_and_from_the_files() {
     let (temp, spool) = open();
     let deliver = |receipt: Option<Receipt>| {
-        let reservation = spool.reserve(&[user("ann")], None, None).unwrap();
+        let reservation = spool.reserve(&[user("ann")], &[], None, None).unwrap();
         let local = spool.stage(&reservation);
         let wire_measure = local.measure();
         let facts = uft_spool::Facts {
@@ -359,6 +359,7 @@ fn a_receipt_is_listed_as_one_from_the_index_and_from_the_files() {
         spool
             .commit(uft_spool::Delivery {
                 to: vec![user("ann")],
+                jobs: vec![],
                 reservation,
                 local,
                 wire: None,

@@ -255,9 +255,9 @@ fn senders_of_the_same_name_on_two_nodes_are_two() {
         proof,
     };
     let stored = |origin| matches!(from(&spool, origin), Committed::Stored(_));
-    assert!(stored(origin(Some("ALPHA"), Proof::Address)));
-    assert!(stored(origin(Some("GAMMA"), Proof::Address)));
-    assert!(!stored(origin(Some("ALPHA"), Proof::Address)));
+    assert!(stored(origin(Some("ALPHA"), Proof::Peer)));
+    assert!(stored(origin(Some("GAMMA"), Proof::Peer)));
+    assert!(!stored(origin(Some("ALPHA"), Proof::Peer)));
     assert!(stored(origin(None, Proof::Address)));
     // A local user is one whatever this host is called today.
     assert!(!stored(origin(Some("OMEGA"), Proof::Local)));
@@ -289,7 +289,7 @@ fn what_waits_counts_against_its_owner_and_not_against_an_inbox() {
         Err(Error::QueueQuota { .. })
     ));
     assert!(matches!(
-        spool.reserve(&[], &[owner.clone()], None, Some(21)),
+        spool.reserve(&[], std::slice::from_ref(&owner), None, Some(21)),
         Err(Error::QueueQuota { wanted: 21, .. })
     ));
     // What came from a peer is nobody's.

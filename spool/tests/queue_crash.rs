@@ -241,7 +241,7 @@ fn every_crash_of_every_change_of_the_queue_leaves_each_job_once() {
             let indexes: [&[_]; 3] = [&[], &old_index, &new_index];
             for (m, index) in indexes.into_iter().enumerate() {
                 if crash.pure || crash.turn % 3 == m {
-                    survives(operation, act, crash, index, &before, &after);
+                    survives((operation, act), crash, (index, m == 2), &before, &after);
                 }
             }
         });
@@ -250,10 +250,9 @@ fn every_crash_of_every_change_of_the_queue_leaves_each_job_once() {
 
 /// Opens a spool on what a crash has left.
 fn survives(
-    operation: &str,
-    act: Operation,
+    (operation, act): (&str, Operation),
     crash: &Crash,
-    index: &[(&str, Vec<u8>)],
+    (index, ahead): (&[(&str, Vec<u8>)], bool),
     before: &Stock,
     after: &Stock,
 ) {
@@ -264,11 +263,12 @@ fn survives(
         fs::write(temp.path().join(name), bytes).unwrap();
     }
     let (spool, recovery) = Spool::open(temp.path(), LIMITS).unwrap_or_else(|e| panic!("{what}: {e}"));
-    assert_eq!(
-        (&recovery.problems, &recovery.quarantined),
-        (&vec![], &vec![]),
-        "{what}"
-    );
+    assert_eq!(recovery.problems, [], "{what}");
+    // The row of a new job is written when the job is durable: what an index knows before that was lost, not begun.
+    let early = |reason: &str| ahead && !crash.done && reason.ends_with("its file is missing");
+    let moved = recovery.quarantined.iter();
+    let moved: Vec<_> = moved.filter(|(_, reason)| !early(reason)).collect();
+    assert!(moved.is_empty(), "{what}: {moved:?}");
     let found = stock(&spool);
     if crash.done {
         assert_eq!(&found, after, "{what}");
@@ -412,6 +412,12 @@ fn a_failing_index_fails_no_change_of_the_queue_and_is_repaired() {
             let now = stock(&spool);
             assert_ne!(now, before, "{operation}");
             knows_repeats(operation, &spool);
+            // A job that the index has never heard of is known as well.
+            let late = with_xid("late", queued("bob@BETA", b"late"));
+            let ids = late.job_ids(&spool);
+            let again = late.commit(&spool).unwrap();
+            assert!(matches!(again, Committed::Repeat(placed) if placed.queue == ids));
+            spool.finish(ids[0]).unwrap();
             disk.heal();
             assert_eq!(stock(&spool), now, "{operation}");
             drop(spool);

@@ -293,6 +293,10 @@ fn a_missing_sibling_of_a_job_is_reported_and_the_rest_is_served() {
         let (spool, recovery) = open(&old);
         assert_eq!(recovery.problems.len(), 1);
         assert_eq!(read_job(&spool, id(1), Form::Local).unwrap(), b"local\n");
+        assert!(matches!(
+            spool.deliver_job(id(1), &[user("bob")]),
+            Err(Error::Damaged { .. })
+        ));
         for form in [Form::Wire, Form::Aux] {
             assert!(matches!(spool.open_job(id(1), form), Err(Error::Damaged { .. })));
         }

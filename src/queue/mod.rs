@@ -60,7 +60,7 @@ const AT_ONCE: usize = 64;
 const DIRECT_AT_ONCE: usize = 2;
 /// An idle connection is kept this long for the next job.
 const LINGER: Duration = Duration::from_secs(2);
-/// The longest silence of a next hop at any one step.
+/// The pause after something failed on this host.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Port of the service.
 const PORT: u16 = 608;

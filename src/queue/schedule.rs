@@ -530,5 +530,8 @@ fn rank(job: &Job, now: i64) -> i64 {
 }
 
 #[cfg(test)]
+#[path = "schedule_model_tests.rs"]
+mod model_tests;
+#[cfg(test)]
 #[path = "schedule_tests.rs"]
 mod tests;

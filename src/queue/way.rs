@@ -8,7 +8,7 @@ use std::sync::Arc;
 use uft_spool::{JobSummary, UserName};
 
 use super::schedule::{HopKey, Schedule};
-use super::{PATIENCE, PORT, Settings};
+use super::{PORT, Settings};
 use crate::client::{Endpoint, Options};
 use crate::deliver::uft::Hop;
 use crate::route::{Address, Party, Place, Route};
@@ -89,7 +89,7 @@ impl Ways {
                     port: port.unwrap_or(PORT),
                 },
                 options: Options {
-                    timeout: PATIENCE,
+                    timeout: self.settings.queue.timeout.0,
                     credentials: self.settings.gateways.credentials(name),
                 },
                 is: vec![peer.name.to_ascii_uppercase()],
@@ -113,7 +113,7 @@ impl Ways {
         self.hops.entry(key.clone()).or_insert_with(|| Hop {
             endpoint,
             options: Options {
-                timeout: PATIENCE,
+                timeout: self.settings.queue.timeout.0,
                 credentials: None,
             },
             is: vec![place.to_string()],

@@ -26,7 +26,7 @@ use uft_spool::{Committed, Origin, Proof, Stranger, UserName};
 
 use super::intake::{Intake, IntakeError};
 use super::recipient::{self, Sender};
-use super::{Gateway, blocking, callback, query, verdict};
+use super::{Gateway, blocking, callback, query, receipts, verdict};
 use crate::config::{Strangers, Uft};
 use crate::local::Message;
 use crate::peers::ProvenPeer;
@@ -552,6 +552,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             } else {
                 info!(%user, %spoolid, ?from, %file_type, "delivered");
                 self.gateway.notices.arrived(user, *spoolid);
+                if self.proven.is_some() {
+                    tokio::spawn(receipts::delivered(
+                        Arc::clone(&self.gateway),
+                        user.clone(),
+                        *spoolid,
+                    ));
+                }
             }
         }
         for spoolid in &placed.queue {

@@ -52,6 +52,7 @@ use self::users::Directory;
 use crate::config::Config;
 use crate::local::Message;
 use crate::peers::Peers;
+use crate::post::Office;
 use crate::proto::proof::Nonce;
 use crate::proto::{Greeting, Refusal, Reply};
 use crate::route::{Plan, Rule, Table};
@@ -228,6 +229,16 @@ impl Gateway {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Where the gateway's own letters are handed in.
+    pub(crate) fn office<'a>(&'a self, live: &'a Live) -> Office<'a> {
+        Office {
+            spool: &self.spool,
+            table: &live.table,
+            node: &live.config.node,
+            hostname: &live.config.hostname,
+        }
     }
 
     /// A transfer id for a file whose sender gave it none: so that the next gateway knows it when it comes twice.

@@ -28,7 +28,7 @@ mod head;
 pub use feed::{BadJob, Fault, Feed, HEAD_MAX, LINES_MAX};
 pub use head::{DATA, head};
 
-/// The bodies of the fuzz targets; the tests run them on seeds. They want a `proto` and a `sift` beside them.
+/// The bodies of the fuzz targets; the tests run them on seeds. They want what is used below.
 #[cfg(test)]
 #[path = "../../fuzz/bodies/sift.rs"]
 mod bodies;
@@ -36,4 +36,4 @@ mod bodies;
 #[path = "tests.rs"]
 mod tests;
 #[cfg(test)]
-use crate::{proto, sift};
+use crate::{proto, proto::bodies::rig, sift};

@@ -4,7 +4,8 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 use uft_spool::{Attribute, Facts, FileType, Measure, Origin, Proof, TypeSpec};
 
-use super::bodies::{fed, job, rig::Stored};
+use super::bodies::{fed, job};
+use super::rig::Stored;
 use super::*;
 use crate::proto::{Command, Draft, Expected, Request};
 
@@ -343,7 +344,8 @@ proptest! {
         let (ended, mut stored, _) = fed(&bytes, bytes.len() as u64, size);
         prop_assert_eq!(ended, Ok(()));
         let file = stored.remove(0);
-        let labels = facts.attributes.iter().filter(|a| a.key == "CHARSET").map(|a| a.value.trim_matches([' ', '\t']));
+        let label = facts.attributes.iter().filter(|a| a.key == "CHARSET").map(|a| a.value.trim_matches([' ', '\t']))
+            .rfind(|label| !label.is_empty());
         let blank = |a: &Attribute| a.key == "CHARSET" && a.value.trim_matches([' ', '\t']).is_empty();
         let expected = Draft {
             size: Some(body.len() as u64).filter(|&size| size > 0),
@@ -351,7 +353,7 @@ proptest! {
             recipient: "alice".into(),
             name: facts.name.clone(),
             spec: Some(facts.spec.clone()),
-            charset: labels.filter(|label| !label.is_empty()).next_back().map(str::to_owned),
+            charset: label.map(str::to_owned),
             attributes: facts.attributes.iter().filter(|a| !blank(a)).cloned().collect(),
             xid: facts.xid.clone(),
             digest: Some(Expected::Blake3(*blake3::hash(&body).as_bytes())),

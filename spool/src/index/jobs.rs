@@ -64,18 +64,12 @@ impl JobRow {
     /// The row of a job: a function of its files and its place.
     pub(crate) fn of(id: SpoolId, shelf: Shelf, file: JobFile, envelope: &Envelope) -> JobRow {
         let facts = &envelope.facts;
-        let origin = &facts.origin;
-        let host = origin.node.as_ref().unwrap_or(&origin.host);
-        let from = match origin.user.as_str() {
-            "" => host.clone(),
-            user => format!("{user}@{host}"),
-        };
         JobRow {
             id,
             shelf,
             job: file.job,
             size: envelope.wire.bytes,
-            from,
+            from: facts.origin.sender(),
             name: facts.name.clone(),
             charged: envelope.charge(),
             key: file.key,
@@ -432,7 +426,19 @@ fn shelf_of(code: i64) -> Option<Shelf> {
 mod tests {
     use super::*;
     use crate::disk::Disk;
-    use crate::index::{BEFORE_JOBS, TABLES};
+    use crate::index::BEFORE_JOBS;
+
+    /// The tables of the first release.
+    const OLD: &str = "
+        CREATE TABLE item (
+            user TEXT NOT NULL, id INTEGER NOT NULL, sender TEXT NOT NULL, type TEXT NOT NULL, size INTEGER NOT NULL,
+            received INTEGER NOT NULL, name TEXT, title TEXT, charged INTEGER NOT NULL, stranger TEXT, key BLOB,
+            forms INTEGER NOT NULL, PRIMARY KEY (user, id)) WITHOUT ROWID;
+        CREATE INDEX item_received ON item (received);
+        CREATE UNIQUE INDEX item_key ON item (key, user, id) WHERE key IS NOT NULL;
+        CREATE TABLE high (user TEXT PRIMARY KEY NOT NULL, id INTEGER NOT NULL) WITHOUT ROWID;
+        INSERT INTO item VALUES ('ann', 3, 'maint@h', 'I', 5, 0, NULL, NULL, 5, NULL, NULL, 0);
+        INSERT INTO high VALUES ('ann', 7);";
 
     fn id(n: u64) -> SpoolId {
         SpoolId::new(n).unwrap()
@@ -483,13 +489,14 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join(INDEX);
         let old = rusqlite::Connection::open(&path).unwrap();
-        old.execute_batch(&format!("{TABLES} PRAGMA user_version = {BEFORE_JOBS};"))
+        old.execute_batch(&format!("{OLD} PRAGMA user_version = {BEFORE_JOBS};"))
             .unwrap();
-        old.execute_batch("INSERT INTO high VALUES ('ann', 7)").unwrap();
         drop(old);
         for check in [true, false] {
             let (index, fresh) = Index::open(&Disk::new(), &path, check).unwrap();
-            assert!(!fresh && index.high(&"ann".parse().unwrap()).unwrap() == 7);
+            let ann = "ann".parse().unwrap();
+            assert!(!fresh && index.high(&ann).unwrap() == 7);
+            assert_eq!(index.list(&ann).unwrap().len(), 1);
             index.put_jobs(&[row(1)]);
             assert_eq!(index.jobs().unwrap().len(), 1);
         }

@@ -112,7 +112,7 @@ pub(crate) async fn send(console: Console, order: &Order) -> Exit {
         return run.exit;
     }
     let batch = match order.together {
-        true => inputs.len(),
+        true => inputs.len().max(1),
         false => 1,
     };
     if let (Some(path), [recipient]) = (&order.sift, order.to.as_slice()) {
