@@ -371,7 +371,11 @@ mod tests {
 
     #[test]
     fn a_job_that_is_not_waiting_for_a_time_is_not_due() {
-        for (state, due) in [(State::Ready, "now"), (State::Held, "-"), (State::Failed, "-")] {
+        for (state, due) in [
+            (State::Ready, "hop is down"),
+            (State::Held, "-"),
+            (State::Failed, "-"),
+        ] {
             let info = info(1, state, "a");
             assert_eq!(next(&info, &mut Clock::new()), due);
             assert!(JobJson::of(&info).due.is_none());

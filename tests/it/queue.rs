@@ -159,6 +159,21 @@ fn a_job_is_given_another_destination() {
 }
 
 #[test]
+fn what_waits_counts_against_its_user_until_it_is_gone() {
+    let daemon = Daemon::with(&format!("{ROUTES}\n[limits]\nuser_items = 2"));
+    daemon.connect().deliver("alice", "I", "a", b"x").has(200);
+    let forward = || alice(&daemon, &["forward", "1", "bob@BETA"]);
+    forward().ok();
+    forward().ok();
+    let full = forward().exits(73);
+    assert!(full.err.contains("2 of 2 jobs"), "{}", full.err);
+    let sent = daemon.sendfile(["bob@BETA", "uftd.toml"]);
+    sent.dir(&daemon.place.path("")).ok();
+    alice(&daemon, &["queue", "purge", "1", "2"]).ok();
+    forward().ok();
+}
+
+#[test]
 fn a_job_that_is_purged_is_gone_and_its_item_in_the_inbox_is_not() {
     let daemon = with_a_job("a.txt");
     let purged = alice(&daemon, &["queue", "purge", "1"]).ok();

@@ -57,9 +57,12 @@ pub(super) async fn list(
     let found = match asker.jobs_of(user, all) {
         Err(no) => Err(no),
         Ok(owner) => {
+            // Somebody who asks again and again waits in line, and the memory is that of a few lists.
+            let _place = gateway.listings.acquire().await;
             work(move || {
                 let mut jobs = spool.jobs()?;
                 jobs.retain(|summary| owner.is_none() || summary.job.owner == owner);
+                jobs.shrink_to_fit();
                 Ok(jobs)
             })
             .await
