@@ -164,6 +164,16 @@ impl Spool {
         })
     }
 
+    /// The same for a job whose file was seen to appear: it can be seen a moment before it is durable, and until then it
+    /// is not there for anybody. Waits for that.
+    ///
+    /// # Errors
+    /// As [`Spool::job`].
+    pub fn settled_job(&self, id: SpoolId) -> Result<QueuedItem, Error> {
+        self.shared.queue.numbers.settle(id);
+        self.job(id)
+    }
+
     /// The bytes of a job's item.
     ///
     /// # Errors
@@ -245,6 +255,14 @@ impl Spool {
     /// What the index says.
     pub fn story(&self, id: SpoolId) -> Result<Vec<Chapter>, Error> {
         self.shared.index.story(id)
+    }
+
+    /// A job that has left the queue, as it was then: known as long as its story.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchJob`], or what the index says.
+    pub fn ended_job(&self, id: SpoolId) -> Result<JobSummary, Error> {
+        self.shared.index.ended_job(id)?.ok_or(Error::NoSuchJob(id))
     }
 
     /// Adds a chapter to the story of a job: of more than 50 the first and the latest are kept, and of each its first

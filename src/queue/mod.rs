@@ -210,7 +210,7 @@ impl Queue {
 
     fn look(&mut self, id: SpoolId) {
         let spool = Arc::clone(&self.spool);
-        self.work.spawn_blocking(move || match spool.job(id) {
+        self.work.spawn_blocking(move || match spool.settled_job(id) {
             Ok(item) => Done::Seen(id, Some(Box::new(summary(item)))),
             Err(Error::NoSuchJob(_)) => Done::Seen(id, None),
             Err(err) => {

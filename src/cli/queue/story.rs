@@ -3,11 +3,11 @@
 //! What it does *not* do: list (`queue`).
 
 use serde::Serialize;
-use uft_spool::{Chapter, Envelope, SpoolId};
+use uft_spool::{Chapter, Envelope, JobSummary, SpoolId, UserName};
 
-use super::{JobJson, next, reason, to, word};
+use super::{JobJson, address, next, reason, to, word};
 use crate::cli::console::Console;
-use crate::cli::daemon::Daemon;
+use crate::cli::daemon::{Daemon, Story};
 use crate::cli::exit::Failure;
 use crate::cli::item::{self, Clock, rfc3339};
 use crate::display::{self, shown};
@@ -37,9 +37,34 @@ struct ChapterJson<'a> {
     text: &'a str,
 }
 
+impl ChapterJson<'_> {
+    fn of(chapter: &Chapter) -> ChapterJson<'_> {
+        ChapterJson {
+            at: rfc3339(chapter.at),
+            text: &chapter.text,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct EndedJson<'a> {
+    id: u64,
+    state: &'static str,
+    from: &'a str,
+    to: String,
+    name: Option<&'a str>,
+    size: u64,
+    queued: String,
+    owner: Option<&'a str>,
+    story: Vec<ChapterJson<'a>>,
+}
+
 /// Shows one job.
 pub(super) fn show(console: Console, daemon: &Daemon, id: SpoolId, json: bool) -> Result<(), Failure> {
-    let (info, envelope, story) = daemon.story(id)?;
+    let (info, envelope, story) = match daemon.story(id)? {
+        Story::Queued(info, envelope, story) => (info, envelope, story),
+        Story::Ended(summary, story) => return show_ended(console, &summary, &story, json),
+    };
     // A trail that makes no sense was refused when the file came; the attributes are shown all the same.
     let trail = Trail::read(&envelope.facts.attributes).unwrap_or_default();
     if !json {
@@ -60,14 +85,51 @@ pub(super) fn show(console: Console, daemon: &Daemon, id: SpoolId, json: bool) -
         via: &trail.via,
         link: job.link.as_deref(),
         xid: job.xid.as_deref().or(envelope.facts.xid.as_deref()),
-        story: story
-            .iter()
-            .map(|chapter| ChapterJson {
-                at: rfc3339(chapter.at),
-                text: &chapter.text,
-            })
-            .collect(),
+        story: story.iter().map(ChapterJson::of).collect(),
     }))
+}
+
+/// A job that has left the queue.
+fn show_ended(console: Console, summary: &JobSummary, story: &[Chapter], json: bool) -> Result<(), Failure> {
+    let job = &summary.job;
+    if json {
+        return console.line(&display::json(&EndedJson {
+            id: summary.id.get(),
+            state: "gone",
+            from: &summary.from,
+            to: address(&job.to, &job.place),
+            name: summary.name.as_deref(),
+            size: summary.size,
+            queued: rfc3339(job.queued),
+            owner: job.owner.as_ref().map(UserName::as_str),
+            story: story.iter().map(ChapterJson::of).collect(),
+        }));
+    }
+    let mut lines = told(story, &mut Clock::new());
+    let mut fact = |key: &str, value: String| lines.push(format!("{key:<13}{value}"));
+    fact("job", format!("{}, gone", summary.id));
+    fact("to", shown(&address(&job.to, &job.place)));
+    fact("from", shown(&summary.from));
+    if let Some(name) = &summary.name {
+        fact("name", shown(name));
+    }
+    fact("size", format!("{} bytes", summary.size));
+    console.lines(|out| {
+        use std::io::Write;
+        lines.iter().try_for_each(|line| writeln!(out, "{line}"))
+    })
+}
+
+/// What happened, a line each, and a blank line.
+fn told(story: &[Chapter], clock: &mut Clock) -> Vec<String> {
+    let mut lines: Vec<String> = story
+        .iter()
+        .map(|chapter| format!("{}  {}", clock.at(chapter.at), shown(&chapter.text)))
+        .collect();
+    if !lines.is_empty() {
+        lines.push(String::new());
+    }
+    lines
 }
 
 /// A job for people: what happened to it, then how it stands.
@@ -75,13 +137,7 @@ fn page(info: &JobInfo, envelope: &Envelope, trail: &Trail, story: &[Chapter]) -
     let (summary, facts) = (&info.summary, &envelope.facts);
     let (job, progress) = (&summary.job, &summary.progress);
     let mut clock = Clock::new();
-    let mut out: Vec<String> = story
-        .iter()
-        .map(|chapter| format!("{}  {}", clock.at(chapter.at), shown(&chapter.text)))
-        .collect();
-    if !out.is_empty() {
-        out.push(String::new());
-    }
+    let mut out = told(story, &mut clock);
     let mut fact = |key: &str, value: String| out.push(format!("{key:<13}{value}"));
     fact("job", format!("{}, {}", summary.id, word(summary.state)));
     if let Some(reason) = reason(info) {
