@@ -253,10 +253,13 @@ fn open_queue(gateway: &Arc<Gateway>) -> (watch::Sender<Arc<queue::Settings>>, J
     }
     let (settings, current) = watch::channel(queue_settings(&live));
     let hooks = queue::Hooks {
-        inboxes: Box::new({
+        home: Box::new({
             let gateway = Arc::clone(gateway);
-            move |user| gateway.live().users.resolve(user).unwrap_or_default()
+            move |id, user| {
+                server::home::deliver(&gateway, id, user).map_err(|err| (chain(&err), err.is_final()))
+            }
         }),
+        dropped: Box::new(|| ()),
         arrived: Box::new({
             let gateway = Arc::clone(gateway);
             move |user, id| gateway.notices.arrived(user, id)

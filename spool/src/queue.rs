@@ -210,13 +210,15 @@ impl Spool {
         })
     }
 
-    /// Makes a held or failed job ready again; what was tried of it is forgotten.
+    /// Makes a held or failed job ready again, as if it had been queued now; what was tried of it is forgotten.
     ///
     /// # Errors
     /// As [`Spool::hold`].
     pub fn release(&self, id: SpoolId) -> Result<(), Error> {
-        self.shared
-            .change_job(id, Some(Shelf::Queue), true, |job| job.why = None)
+        self.shared.change_job(id, Some(Shelf::Queue), true, |job| {
+            job.why = None;
+            job.queued = now();
+        })
     }
 
     /// Gives a job another address; what was tried of it is forgotten. It stays held or failed if it is. A repeat of

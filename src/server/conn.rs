@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{Instrument, debug, info, warn};
-use uft_spool::{Committed, Origin, Proof, Stranger, UserName};
+use uft_spool::{Committed, Origin, Proof, SpoolId, Stranger, UserName};
 
 use super::intake::{Intake, IntakeError};
 use super::recipient::{self, Sender};
@@ -563,12 +563,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         }
         for spoolid in &placed.queue {
             info!(%spoolid, ?from, %file_type, repeat, "queued");
+            if !repeat {
+                self.begin_story(*spoolid, from);
+            }
         }
         match (placed.inbox.as_slice(), placed.queue.as_slice()) {
             ([], [id]) => Answer::Queued(*id),
             ([(_, id)], []) => Answer::Stored(Some(*id)),
             _ => Answer::Stored(None),
         }
+    }
+
+    /// The first chapter of what happens to a job. Nobody waits for it.
+    fn begin_story(&self, id: SpoolId, from: &str) {
+        let came = match (&self.peer, &self.proven) {
+            (_, Some(gateway)) => format!("came from {} with a file of {from}, and was queued", gateway.name),
+            (Peer::Local(user), None) => format!("queued by {user}"),
+            (Peer::Remote(_), None) => "queued".to_owned(),
+        };
+        let (spool, now) = (Arc::clone(&self.gateway.spool), Timestamp::now().as_second());
+        // A story may be lost; the job is not.
+        tokio::task::spawn_blocking(move || drop(spool.tell_story(id, now, &came)));
     }
 
     async fn message(&self, to: &str, text: String, from: Option<String>) -> Result<Answer, Refusal> {

@@ -105,7 +105,7 @@ fn show_ended(console: Console, summary: &JobSummary, story: &[Chapter], json: b
             story: story.iter().map(ChapterJson::of).collect(),
         }));
     }
-    let mut lines = told(story, &mut Clock::new());
+    let mut lines = chapters(story, &mut Clock::new());
     let mut fact = |key: &str, value: String| lines.push(format!("{key:<13}{value}"));
     fact("job", format!("{}, gone", summary.id));
     fact("to", shown(&address(&job.to, &job.place)));
@@ -121,7 +121,7 @@ fn show_ended(console: Console, summary: &JobSummary, story: &[Chapter], json: b
 }
 
 /// What happened, a line each, and a blank line.
-fn told(story: &[Chapter], clock: &mut Clock) -> Vec<String> {
+fn chapters(story: &[Chapter], clock: &mut Clock) -> Vec<String> {
     let mut lines: Vec<String> = story
         .iter()
         .map(|chapter| format!("{}  {}", clock.at(chapter.at), shown(&chapter.text)))
@@ -137,7 +137,7 @@ fn page(info: &JobInfo, envelope: &Envelope, trail: &Trail, story: &[Chapter]) -
     let (summary, facts) = (&info.summary, &envelope.facts);
     let (job, progress) = (&summary.job, &summary.progress);
     let mut clock = Clock::new();
-    let mut out = told(story, &mut clock);
+    let mut out = chapters(story, &mut clock);
     let mut fact = |key: &str, value: String| out.push(format!("{key:<13}{value}"));
     fact("job", format!("{}, {}", summary.id, word(summary.state)));
     if let Some(reason) = reason(info) {
