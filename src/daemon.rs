@@ -21,7 +21,8 @@ use uft_spool::{Recovery, Spool};
 use crate::config::Config;
 use crate::display::chain;
 use crate::server::notice::Notices;
-use crate::server::{self, Gateway, Live};
+use crate::server::{self, Door, Gateway, Live};
+use crate::tls::OwnError;
 
 /// How often unread items are looked through for expired ones, and how many go in one step.
 const EXPIRY_PAUSE: Duration = Duration::from_secs(3600);
@@ -49,6 +50,9 @@ pub enum DaemonError {
     /// Another process listens on the local socket.
     #[error("local socket {}: another uftd answers there", .0.display())]
     SocketTaken(PathBuf),
+    /// Our certificate.
+    #[error("TLS certificate: {0}")]
+    Certificate(#[from] OwnError),
     /// Signals or standard output.
     #[error("cannot {what}")]
     System {
@@ -80,7 +84,7 @@ pub async fn run(
     let gateway = Arc::new(Gateway::new(
         Arc::clone(&spool),
         notices,
-        Live::new(config.clone()),
+        Live::new(config.clone())?,
     ));
     let mut doors = JoinSet::new();
     server::callback::look_up(&gateway);
@@ -107,7 +111,8 @@ pub async fn run(
             _ = hangup.recv() => match reload() {
                 Ok(fresh) => {
                     warn_of_restart_keys(&gateway.live().config, &fresh);
-                    gateway.reload(Live::new(fresh));
+                    let live = gateway.live().renew(fresh);
+                    gateway.reload(live);
                     server::callback::look_up(&gateway);
                     info!("configuration read again");
                 }
@@ -172,16 +177,23 @@ async fn open_uft(
     doors: &mut JoinSet<()>,
 ) -> Result<Vec<SocketAddr>, DaemonError> {
     let mut addresses = Vec::new();
-    for address in &config.uft.listen {
+    let clear = config.uft.listen.iter().map(|address| (address, Door::Clear));
+    let secure = config.uft.tls_listen.iter().map(|address| (address, Door::Tls));
+    for (address, door) in clear.chain(secure) {
         let failed = |source| DaemonError::Listen {
             address: address.to_string(),
             source,
         };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
-        gateway.listens_on(format!("uft {bound}"));
-        addresses.push(bound);
-        doors.spawn(server::listen(listener, Arc::clone(gateway)));
+        match door {
+            Door::Clear => {
+                gateway.listens_on(format!("uft {bound}"));
+                addresses.push(bound);
+            }
+            Door::Tls => gateway.listens_on(format!("uft-tls {bound}")),
+        }
+        doors.spawn(server::listen(listener, door, Arc::clone(gateway)));
     }
     Ok(addresses)
 }
@@ -301,6 +313,7 @@ fn warn_of_restart_keys(old: &Config, new: &Config) {
         ("spool", old.spool != new.spool),
         ("socket", old.socket != new.socket),
         ("uft.listen", old.uft.listen != new.uft.listen),
+        ("uft.tls_listen", old.uft.tls_listen != new.uft.tls_listen),
     ];
     for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
         warn!(

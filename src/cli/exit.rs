@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use crate::client::ClientError;
 use crate::local::Why;
 use crate::local::client::AskError;
+use crate::tls::TlsError;
 
 /// How a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -102,6 +103,10 @@ impl From<&ClientError> for Exit {
             ClientError::NotAdmitted { why, .. } => Exit::from(*why),
             ClientError::Unfit(_) => Exit::Usage,
             ClientError::NotProven { .. } => Exit::Refused,
+            ClientError::Tls { source, .. } => match source {
+                TlsError::Handshake(_) => Exit::Protocol,
+                TlsError::Changed(_) | TlsError::Certificate(_) | TlsError::Name => Exit::Refused,
+            },
             ClientError::NoRandomBits(_) => Exit::Temporary,
         }
     }

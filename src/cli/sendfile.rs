@@ -14,6 +14,7 @@ use super::address::quoted;
 use super::aliases::Aliases;
 use super::console::Console;
 use super::exit::{Exit, Failure, reason};
+use super::known_hosts::Tls;
 use super::send::carry::Manner;
 use super::send::input::Coding;
 use super::send::metadata::{Said, plain};
@@ -21,9 +22,6 @@ use super::send::netdata::NetdataArgs;
 use super::send::{Order, login_name, send};
 use super::{socket, start, units};
 use crate::canon::{Page, Policy};
-
-/// The port of UFT when none is given.
-pub(crate) const PORT: u16 = 608;
 
 /// Send files to users on other machines, without an account there.
 #[derive(Debug, Parser)]
@@ -128,9 +126,12 @@ pub(crate) struct SaidArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "How it is sent")]
 pub(crate) struct WayArgs {
-    /// The port of hosts that are named without one
-    #[arg(long, value_name = "N", default_value_t = PORT, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) port: u16,
+    /// The port of hosts that are named without one [default: 5608 in TLS, 608 in clear]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// Whether the connection is encrypted
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub(crate) tls: Tls,
     /// The local uftd's socket, for local users
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
@@ -267,6 +268,7 @@ pub(crate) fn order_of(
         socket: socket::find(way.socket.as_deref()),
         manner: Manner {
             timeout: way.timeout,
+            tls: way.tls,
             retries: way.retries,
             verbose: way.verbose,
             progress: !way.quiet && !way.json,

@@ -15,10 +15,11 @@ use super::console::Console;
 use super::daemon::Daemon;
 use super::exit::{Exit, Failure};
 use super::form::View;
+use super::known_hosts::Tls;
 use super::message::{Asking, one_line};
 use super::receive::{Wanted, is_directory};
 use super::send::carry::Manner;
-use super::sendfile::{PORT, unknown_page};
+use super::sendfile::unknown_page;
 use super::{demo, forward, inbox, message, pages, peek, receive, socket, start, units};
 use crate::canon::Page;
 
@@ -184,9 +185,12 @@ impl Which {
 /// How another host is reached.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Net {
-    /// The port of hosts that are named without one
-    #[arg(long, value_name = "N", default_value_t = PORT, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) port: u16,
+    /// The port of hosts that are named without one [default: 5608 in TLS, 608 in clear]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// Whether the connection is encrypted
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub(crate) tls: Tls,
     /// The longest wait for each step of the conversation
     #[arg(long, value_name = "DUR", default_value = "1m", value_parser = units::duration)]
     pub(crate) timeout: Duration,
@@ -202,6 +206,7 @@ impl Net {
             timeout: self.timeout,
             verbose: self.verbose,
             port: self.port,
+            tls: self.tls,
         }
     }
 }
@@ -350,6 +355,7 @@ fn command(console: Console, args: Uft) -> Result<Exit, Failure> {
             let to = Aliases::load()?.recipients(&[to])?;
             let manner = Manner {
                 timeout: net.timeout,
+                tls: net.tls,
                 retries: 2,
                 verbose: net.verbose,
                 progress: true,

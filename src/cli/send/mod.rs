@@ -53,8 +53,8 @@ pub(crate) struct Order {
     pub(crate) receipt: bool,
     /// The second fork.
     pub(crate) aux: Option<Bytes>,
-    /// Port of hosts that name none.
-    pub(crate) port: u16,
+    /// Port of hosts that name none, if one was given.
+    pub(crate) port: Option<u16>,
     /// The local daemon's socket.
     pub(crate) socket: PathBuf,
     /// Time-outs, retries, what is shown.
@@ -128,7 +128,7 @@ fn endpoint(recipient: &Recipient, order: &Order) -> Endpoint {
     match &recipient.host {
         Some(host) => Endpoint::Tcp {
             host: host.name.clone(),
-            port: host.port.unwrap_or(order.port),
+            port: host.port.or(order.port),
         },
         None => Endpoint::Local(order.socket.clone()),
     }
