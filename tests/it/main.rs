@@ -34,4 +34,5 @@ mod receipts;
 mod receivers;
 mod recovery;
 mod sending;
+mod tls;
 mod transcripts;
