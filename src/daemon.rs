@@ -14,12 +14,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::{error, info, warn};
 use uft_spool::{Recovery, Spool};
 
 use crate::config::Config;
 use crate::display::chain;
+use crate::queue;
+use crate::queue::watch::Doorbell;
 use crate::server::notice::Notices;
 use crate::server::{self, Door, Gateway, Live};
 use crate::tls::OwnError;
@@ -97,6 +100,7 @@ pub async fn run(
         }))
     };
     let expirer = tokio::spawn(expire(Arc::clone(&gateway)));
+    let (settings, relaying) = open_queue(&gateway);
 
     print_ready(&gateway.listeners()).map_err(system("write to standard output"))?;
     ready(&addresses);
@@ -113,6 +117,7 @@ pub async fn run(
                     warn_of_restart_keys(&gateway.live().config, &fresh);
                     let live = gateway.live().renew(fresh);
                     gateway.reload(live);
+                    settings.send_replace(queue_settings(&gateway.live()));
                     server::callback::look_up(&gateway);
                     info!("configuration read again");
                 }
@@ -124,7 +129,7 @@ pub async fn run(
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     expirer.abort();
     announcer.abort();
-    drain(&gateway, &mut doors).await;
+    drain(&gateway, &mut doors, relaying).await;
     let _ = std::fs::remove_file(&config.socket);
     // The last holder closes the spool: this one, unless sessions were cut off; they go with the runtime.
     drop(gateway);
@@ -157,9 +162,13 @@ fn report(path: &Path, recovery: &Recovery) {
     for user in &recovery.renumbered {
         warn!(%user, "file of numbers lost: new items are numbered above the highest ever seen");
     }
+    if recovery.queue_renumbered {
+        warn!("file of numbers of the queue lost: new jobs are numbered above the highest ever seen");
+    }
     info!(
         spool = %path.display(),
         items = recovery.items,
+        jobs = recovery.jobs,
         clean = recovery.clean,
         learnt = recovery.learnt,
         forgotten = recovery.forgotten,
@@ -247,12 +256,53 @@ fn print_ready(listeners: &[String]) -> io::Result<()> {
     out.flush()
 }
 
-/// Lets running sessions end, for `shutdown_grace` at most.
-async fn drain(gateway: &Arc<Gateway>, doors: &mut JoinSet<()>) {
+/// Begins to send on what waits in the queue. What changes in the configuration is sent after it.
+fn open_queue(gateway: &Arc<Gateway>) -> (watch::Sender<Arc<queue::Settings>>, JoinHandle<()>) {
+    let live = gateway.live();
+    let (doorbell, error) = Doorbell::new(&queue::directories(&live.config.spool), None);
+    if let Some(err) = error {
+        warn!(%err, rescan = %live.config.queue.rescan, "the queue cannot be watched; it is looked at now and then");
+    }
+    let (settings, current) = watch::channel(queue_settings(&live));
+    let hooks = queue::Hooks {
+        inboxes: Box::new({
+            let gateway = Arc::clone(gateway);
+            move |user| gateway.live().users.resolve(user).unwrap_or_default()
+        }),
+        arrived: Box::new({
+            let gateway = Arc::clone(gateway);
+            move |user, id| gateway.notices.arrived(user, id)
+        }),
+    };
+    let spool = Arc::clone(&gateway.spool);
+    let wanted = gateway.retries().unwrap_or_else(|| mpsc::channel(1).1);
+    let running = queue::run(spool, current, hooks, doorbell, wanted, gateway.stopping());
+    (settings, tokio::spawn(running))
+}
+
+fn queue_settings(live: &Live) -> Arc<queue::Settings> {
+    Arc::new(queue::Settings {
+        node: live.config.node.clone(),
+        hostname: live.config.hostname.clone(),
+        table: Arc::clone(&live.table),
+        peers: live.config.peers.clone(),
+        gateways: Arc::clone(&live.peers),
+        own: live.own.clone(),
+        queue: live.config.queue.clone(),
+    })
+}
+
+/// Lets running sessions and deliveries end, for `shutdown_grace` at most.
+async fn drain(gateway: &Arc<Gateway>, doors: &mut JoinSet<()>, relaying: JoinHandle<()>) {
     gateway.stop();
     while doors.join_next().await.is_some() {}
     let grace = gateway.live().config.shutdown_grace.0;
     let deadline = tokio::time::Instant::now() + grace;
+    let cut_off = relaying.abort_handle();
+    if tokio::time::timeout_at(deadline, relaying).await.is_err() {
+        warn!("deliveries still running after shutdown_grace are cut off; they are tried again");
+        cut_off.abort();
+    }
     while gateway.busy() > 0 {
         if tokio::time::Instant::now() >= deadline {
             warn!(

@@ -66,7 +66,8 @@ impl From<Exit> for ExitCode {
 impl From<Why> for Exit {
     fn from(why: Why) -> Exit {
         match why {
-            Why::NoItem => Exit::NoInput,
+            Why::NoItem | Why::NoJob => Exit::NoInput,
+            Why::NoRoute => Exit::NoHost,
             Why::NoUser => Exit::NoUser,
             Why::NotAllowed => Exit::Refused,
             Why::NoRoom => Exit::CannotCreate,
@@ -116,6 +117,7 @@ impl From<&ClientError> for Exit {
 fn refused(code: u16) -> Exit {
     match code {
         532 | 550 | 553 => Exit::NoUser,
+        533 => Exit::NoHost,
         531 | 541 | 559 => Exit::CannotCreate,
         // Too many sessions, shutting down, no spool at the moment, nobody there to read a message.
         521 | 522 | 545 | 557 => Exit::Temporary,

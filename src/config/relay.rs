@@ -70,6 +70,8 @@ pub struct QueueSection {
     pub expire: Span,
     /// How often the disk is looked at for what no event told of.
     pub rescan: Span,
+    /// The longest silence of a next hop at any one step.
+    pub timeout: Span,
     /// Gateways that a file may pass.
     pub max_hops: u32,
     /// A directory outside the spool that takes jobs; none when empty.
@@ -109,6 +111,7 @@ impl Default for QueueSection {
             retry: [1, 5, 15, 60, 120].map(minutes).to_vec(),
             expire: minutes(5 * 24 * 60),
             rescan: Span(Duration::from_secs(30)),
+            timeout: Span(Duration::from_secs(60)),
             max_hops: 16,
             drop: PathBuf::new(),
             percent: false,
@@ -315,8 +318,10 @@ fn check_queue(queue: &QueueSection, config: &Config) -> Result<(), Wrong> {
     if queue.expire.0.is_zero() || queue.expire.0 > YEAR {
         return wrong("queue.expire", &queue.expire, "write 1s to 366d");
     }
-    if queue.rescan.0.is_zero() {
-        return wrong("queue.rescan", &queue.rescan, "write at least 1s");
+    for (key, span) in [("queue.rescan", queue.rescan), ("queue.timeout", queue.timeout)] {
+        if span.0.is_zero() {
+            return wrong(key, &span, "write at least 1s");
+        }
     }
     if !(1..=255).contains(&queue.max_hops) {
         return wrong("queue.max_hops", &queue.max_hops, "write 1 to 255");

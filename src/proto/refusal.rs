@@ -20,6 +20,12 @@ pub enum Refusal {
         /// The recipient as asked for.
         name: String,
     },
+    /// The recipient is elsewhere, and nobody here knows the way.
+    #[error("no route to {name:?}")]
+    NoRoute {
+        /// The recipient as asked for.
+        name: String,
+    },
     /// The item has been here before, or has come too far.
     #[error("relay loop")]
     Loop,
@@ -141,6 +147,7 @@ impl Refusal {
             Refusal::TooMany { .. }
             | Refusal::NoSuchUser { .. }
             | Refusal::NoRelay { .. }
+            | Refusal::NoRoute { .. }
             | Refusal::Loop
             | Refusal::NoRoom
             | Refusal::OverQuota
@@ -176,6 +183,10 @@ impl From<&Refusal> for Reply {
             }
             Refusal::NoRelay { name } => {
                 Reply::new(567, &format!("{}; not enrolled for relay.", short(name)))
+            }
+            Refusal::NoRoute { name } => {
+                let name = clean(name, 64);
+                Reply::new(533, &format!("{name}; no route to {name}."))
             }
             Refusal::Loop => Reply::new(500, "loop; this file has been here before."),
             Refusal::NotAPeer => Reply::new(568, "client host is not a peer."),

@@ -25,13 +25,15 @@ use tracing::{Instrument, debug, info, warn};
 use uft_spool::{Committed, Origin, Proof, Stranger, UserName};
 
 use super::intake::{Intake, IntakeError};
-use super::{Gateway, callback, query, verdict};
+use super::recipient::{self, Sender};
+use super::{Gateway, blocking, callback, query, receipts, verdict};
 use crate::config::{Strangers, Uft};
 use crate::local::Message;
 use crate::peers::ProvenPeer;
 use crate::proto::{
     Answer, Ask, Auth, Closing, Draft, Fork, Opening, PeerClaim, Phase, Refusal, Reply, Session, Step,
 };
+use crate::route::Party;
 use crate::tls::Link;
 
 /// Bytes read and written at a time inside a burst.
@@ -422,30 +424,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         }
     }
 
-    /// A recipient is accepted when it has an inbox and a file of the declared size would fit in now.
+    /// A recipient is accepted when it has an inbox, or the queue knows a way, and a file of the declared size would fit
+    /// in now.
     async fn recipient(&mut self, name: &str) -> Result<Answer, Refusal> {
-        let unknown = || Refusal::NoSuchUser {
-            name: name.to_owned(),
-        };
-        let parsed: UserName = name.parse().map_err(|_| unknown())?;
-        let live = self.gateway.live();
-        let to = if live.users.blocks(&parsed) {
-            // A directory that hangs must not take the threads that commits need.
-            let _place = self.gateway.look_ups.acquire().await;
-            let name = parsed.clone();
-            blocking(move || live.users.resolve(&name)).await
-        } else {
-            live.users.resolve(&parsed)
-        };
-        let to = to.map_err(|_| Refusal::UsersUnavailable)?;
-        if to.is_empty() {
-            return Err(unknown());
-        }
+        let (to, shown) = recipient::find(&self.gateway, name, &self.sender()).await?;
         let spool = &self.gateway.spool;
         let intake = Intake::open(spool, to, self.stranger().as_ref(), self.declared)
             .map_err(|err| verdict::refusal(&err.into()))?;
         self.file = File::Ready(Box::new(intake));
-        Ok(Answer::Recipient(parsed.to_string()))
+        Ok(Answer::Recipient(shown))
+    }
+
+    /// On whose behalf recipients are looked for.
+    fn sender(&self) -> Sender {
+        let owner = match &self.peer {
+            Peer::Local(user) => Some(user.clone()),
+            Peer::Remote(_) => None,
+        };
+        // A key that goes over the line in clear text is no reason to send files on for whoever heard it.
+        let gateway = self
+            .proven
+            .as_ref()
+            .filter(|gateway| gateway.proof != Proof::Agent);
+        Sender {
+            party: Party {
+                local: owner.is_some(),
+                link: gateway.map(|gateway| gateway.name.clone()),
+            },
+            owner,
+        }
     }
 
     async fn begin(&mut self, fork: Fork, draft: &Draft) -> Result<Answer, Refusal> {
@@ -453,6 +460,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         let File::Ready(intake) = &mut self.file else {
             return Err(Refusal::DataError);
         };
+        recipient::passes(&self.gateway.live().table, &draft.attributes)?;
         intake.begin(fork, draft);
         Ok(Answer::Done)
     }
@@ -500,7 +508,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         result
     }
 
-    async fn commit(&mut self, draft: Draft) -> Result<(), Ended> {
+    async fn commit(&mut self, mut draft: Draft) -> Result<(), Ended> {
         self.declared = None;
         // A refusal of the last write was given at the end of its burst: a file that is not ready has been refused.
         let intake = match (self.settle().await, std::mem::replace(&mut self.file, File::None)) {
@@ -511,6 +519,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 return Ok(());
             }
         };
+        // What was said after the bytes counts as well.
+        if let Err(refusal) = recipient::passes(&self.gateway.live().table, &draft.attributes) {
+            self.session.answer(Err(refusal));
+            return Ok(());
+        }
+        if intake.goes_on() && draft.xid.is_none() {
+            draft.xid = Some(self.gateway.transfer_id());
+        }
         let origin = self.origin(&draft);
         let from = origin.user.clone();
         let file_type = draft.spec.as_ref().map_or('I', |spec| spec.file_type.letter());
@@ -546,20 +562,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     }
 
     fn committed(&self, committed: &Committed, from: &str, file_type: char) -> Answer {
-        let (stored, repeat) = match committed {
-            Committed::Stored(stored) => (stored, false),
-            Committed::Repeat(stored) => (stored, true),
+        let (placed, repeat) = match committed {
+            Committed::Stored(placed) => (placed, false),
+            Committed::Repeat(placed) => (placed, true),
         };
-        for (user, spoolid) in stored {
+        for (user, spoolid) in &placed.inbox {
             if repeat {
                 info!(%user, %spoolid, ?from, "repeat of a delivered file: acknowledged, not stored again");
             } else {
                 info!(%user, %spoolid, ?from, %file_type, "delivered");
                 self.gateway.notices.arrived(user, *spoolid);
+                if self.proven.is_some() {
+                    tokio::spawn(receipts::delivered(
+                        Arc::clone(&self.gateway),
+                        user.clone(),
+                        *spoolid,
+                    ));
+                }
             }
         }
-        match stored.as_slice() {
-            [(_, id)] => Answer::Stored(Some(*id)),
+        for spoolid in &placed.queue {
+            info!(%spoolid, ?from, %file_type, repeat, "queued");
+        }
+        match (placed.inbox.as_slice(), placed.queue.as_slice()) {
+            ([], [id]) => Answer::Queued(*id),
+            ([(_, id)], []) => Answer::Stored(Some(*id)),
             _ => Answer::Stored(None),
         }
     }
@@ -644,13 +671,5 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         {
             blocking(move || drop(intake)).await;
         }
-    }
-}
-
-/// Runs something that blocks, on the threads meant for it.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(err) => std::panic::resume_unwind(err.into_panic()),
     }
 }

@@ -5,7 +5,7 @@
 //! | `conn` | one UFT session: socket, protocol and spool |
 //! | `intake` | one file on its way in: staging and conversion |
 //! | `wire_form` | its bytes as sent, written down only when they must be |
-//! | `local` | the Unix socket of this host's own programs |
+//! | `local` | the Unix socket of this host's own programs; `local/queue`: what they ask of the queue |
 //! | `notice` | telling people of arrivals and messages |
 //! | `receipts` | receipts of NETDATA: those that come, and those that are owed |
 //! | `query` | answers to `CPQ` |
@@ -26,6 +26,7 @@ pub(crate) mod local;
 pub(crate) mod notice;
 mod query;
 mod receipts;
+mod recipient;
 pub(crate) mod users;
 mod verdict;
 mod wire_form;
@@ -38,9 +39,9 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{debug, error, warn};
-use uft_spool::{Spool, Stranger, UserName};
+use uft_spool::{Spool, SpoolId, Stranger, UserName};
 
 use self::budget::Budget;
 use self::callback::CallBacks;
@@ -51,8 +52,10 @@ use self::users::Directory;
 use crate::config::Config;
 use crate::local::Message;
 use crate::peers::Peers;
+use crate::post::Office;
 use crate::proto::proof::Nonce;
 use crate::proto::{Greeting, Refusal, Reply};
+use crate::route::{Plan, Rule, Table};
 use crate::tls::{Link, Own, OwnError};
 
 /// The largest burst that our herald announces: what old clients take for a hard limit.
@@ -65,6 +68,8 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// Bytes that are read of whoever does not speak TLS on its port.
 const DISCARDED: u64 = 64 * 1024;
 
+/// Jobs that users want tried now and that were not heard of yet.
+const RETRIES_AT_ONCE: usize = 1024;
 /// Account look-ups at once.
 const LOOK_UPS_AT_ONCE: usize = 16;
 
@@ -81,7 +86,12 @@ pub(crate) struct Gateway {
     look_ups: Semaphore,
     /// Receipts that may be sent.
     receipts: Budget,
+    /// Jobs of the queue that somebody wants tried now.
+    pub(crate) retry: mpsc::Sender<SpoolId>,
+    /// The other end, until it is taken.
+    retries: Mutex<Option<mpsc::Receiver<SpoolId>>>,
     sessions: AtomicU64,
+    transfers: AtomicU64,
     stopping: watch::Sender<bool>,
     started: Instant,
     listeners: Mutex<Vec<String>>,
@@ -93,7 +103,8 @@ pub(crate) struct Live {
     pub(crate) config: Config,
     pub(crate) users: Directory,
     pub(crate) agent_key: Option<Vec<u8>>,
-    pub(crate) peers: Peers,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) table: Arc<Table>,
     /// Our certificate, if we have one.
     pub(crate) own: Option<Arc<Own>>,
 }
@@ -120,12 +131,14 @@ impl Live {
     fn with(config: Config, own: Option<Arc<Own>>) -> Live {
         let users = Directory::new(&config.users);
         let agent_key = agent_key(&config);
-        let peers = Peers::new(&config);
+        let peers = Arc::new(Peers::new(&config));
+        let table = Arc::new(table(&config));
         Live {
             config,
             users,
             agent_key,
             peers,
+            table,
             own,
         }
     }
@@ -136,6 +149,25 @@ fn own_certificate(config: &Config) -> Result<Option<Arc<Own>>, OwnError> {
         return Ok(None);
     }
     Own::load(&config.uft.tls_cert, &config.uft.tls_key).map(|own| Some(Arc::new(own)))
+}
+
+/// The routes of a configuration.
+fn table(config: &Config) -> Table {
+    Table::new(Plan {
+        node: config.node.clone(),
+        hosts: vec![config.hostname.clone()],
+        peers: config.peers.iter().map(|peer| peer.name.clone()).collect(),
+        rules: config
+            .routes
+            .iter()
+            .map(|route| Rule {
+                to: route.to.clone(),
+                via: route.via.clone(),
+            })
+            .collect(),
+        max_hops: config.queue.max_hops,
+        percent: config.queue.percent,
+    })
 }
 
 /// The first word of the key file, if one is configured and has one.
@@ -158,6 +190,7 @@ fn agent_key(config: &Config) -> Option<Vec<u8>> {
 
 impl Gateway {
     pub(crate) fn new(spool: Arc<Spool>, notices: Notices, live: Live) -> Gateway {
+        let (retry, retries) = mpsc::channel(RETRIES_AT_ONCE);
         Gateway {
             spool,
             notices,
@@ -167,7 +200,10 @@ impl Gateway {
             callbacks: CallBacks::default(),
             look_ups: Semaphore::new(LOOK_UPS_AT_ONCE),
             receipts: Budget::new(receipts::A_MINUTE),
+            retry,
+            retries: Mutex::new(Some(retries)),
             sessions: AtomicU64::new(0),
+            transfers: AtomicU64::new(0),
             stopping: watch::Sender::new(false),
             started: Instant::now(),
             listeners: Mutex::default(),
@@ -192,6 +228,11 @@ impl Gateway {
 
     pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
         self.stopping.subscribe()
+    }
+
+    /// The jobs that users want tried now, for whoever sends them: the first who asks.
+    pub(crate) fn retries(&self) -> Option<mpsc::Receiver<SpoolId>> {
+        self.retries.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// UFT sessions open now.
@@ -221,6 +262,28 @@ impl Gateway {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Where the gateway's own letters are handed in.
+    pub(crate) fn office<'a>(&'a self, live: &'a Live) -> Office<'a> {
+        Office {
+            spool: &self.spool,
+            table: &live.table,
+            node: &live.config.node,
+            hostname: &live.config.hostname,
+        }
+    }
+
+    /// A transfer id for a file whose sender gave it none: so that the next gateway knows it when it comes twice.
+    pub(crate) fn transfer_id(&self) -> String {
+        let mut random = [0; 16];
+        // Without random bits the id is still one of this process: what was queued before has another number.
+        let _ = getrandom::fill(&mut random);
+        let (node, number) = (
+            self.live().config.node.clone(),
+            self.transfers.fetch_add(1, Ordering::Relaxed),
+        );
+        format!("{node}.{number:x}.{:032x}", u128::from_ne_bytes(random))
     }
 
     fn next_session(&self) -> u64 {
@@ -273,6 +336,14 @@ fn fresh_nonce() -> Option<Nonce> {
         .inspect_err(|err| warn!(%err, "no random bits: gateways cannot prove themselves"))
         .ok()?;
     Some(Nonce(bits))
+}
+
+/// Runs something that blocks, on the threads meant for it.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(err) => std::panic::resume_unwind(err.into_panic()),
+    }
 }
 
 /// Those for whom there is no place.
