@@ -192,7 +192,7 @@ const MODULES: [(&str, &[&str]); 18] = [
     ("local", &[]),
     ("peers", &["config", "display", "proto", "route"]),
     ("proto", &[]),
-    ("queue", &["config", "deliver", "peers", "route", "sift"]),
+    ("queue", &["config", "deliver", "peers", "route", "sift", "tls"]),
     ("route", &["display"]),
     (
         "server",
