@@ -282,15 +282,7 @@ mod tests {
             of("alpha", Some("ann@h.example")),
             ("ann".into(), node("h.example"))
         );
-        for bad in [
-            "ann",
-            "@GAMMA",
-            "ann@",
-            "a nn@G",
-            "ann@h.x:608",
-            "ann@\u{1b}",
-            "ann@b\u{e4}",
-        ] {
+        for bad in ["ann", "@GAMMA", "ann@", "a nn@G", "ann@h.x:608", "ann@\u{1b}"] {
             assert_eq!(of("alpha", Some(bad)), ("claim".into(), node("ALPHA")), "{bad}");
         }
         assert_eq!(of("a-much-longer-name", None), ("claim".into(), None));

@@ -549,11 +549,17 @@ fn licence_expressions_are_read_as_spdx_means_them() {
 
 #[test]
 fn what_is_looked_for_in_documents_is_found() {
-    let example = "# prose\n#node = \"A\"\n[uft]\n#min_rate = \"1B\"\n";
+    let example =
+        "# prose\n#node = \"A\"\n[uft]\n#tls_cert = \"/c\"\n#tls_key = \"/k\"\n# prose\n#min_rate = \"1B\"\n";
     let found = [
-        (String::new(), "node = \"A\"".to_owned()),
-        ("[uft]".to_owned(), "min_rate = \"1B\"".to_owned()),
+        ("", &["node = \"A\""][..]),
+        ("[uft]", &["tls_cert = \"/c\"", "tls_key = \"/k\""]),
+        ("[uft]", &["min_rate = \"1B\""]),
     ];
+    let found = found.map(|(section, settings)| {
+        let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
+        (section.to_owned(), settings)
+    });
     assert_eq!(offered(example), found);
     assert_eq!(
         toml_blocks("a\n```toml\nb = 1\n```\nc\n```sh\nd\n```\n"),
