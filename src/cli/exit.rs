@@ -104,7 +104,7 @@ impl From<&ClientError> for Exit {
             ClientError::NotAdmitted { why, .. } => Exit::from(*why),
             ClientError::Unfit(_) => Exit::Usage,
             ClientError::NotProven { .. } => Exit::Refused,
-            ClientError::Tls { source, .. } => match source {
+            ClientError::Tls { why, .. } => match why {
                 TlsError::Handshake(_) => Exit::Protocol,
                 TlsError::Changed(_) | TlsError::Certificate(_) | TlsError::Name => Exit::Refused,
             },

@@ -88,9 +88,9 @@ async fn secured(
             stream: Box::new(stream),
             link,
         }),
-        Ok(Err(source)) => Err(ClientError::Tls {
+        Ok(Err(why)) => Err(ClientError::Tls {
             endpoint: endpoint.clone(),
-            source,
+            why,
         }),
         Err(_) => Err(ClientError::TimedOut {
             step: "TLS".into(),

@@ -276,12 +276,12 @@ pub enum ClientError {
         why: NotProven,
     },
     /// There is no TLS session with the server, or none with one that is to be trusted. Nothing was sent.
-    #[error("{endpoint}: {source}")]
+    #[error("{endpoint}: {why}")]
     Tls {
         /// Where.
         endpoint: Endpoint,
         /// Why.
-        source: TlsError,
+        why: TlsError,
     },
     /// The system has no random bits, without which nobody can prove anything.
     #[error("no random bits from the system: {0}")]

@@ -12,7 +12,7 @@ use uft::proto::proof::{Credentials, Fingerprint, Secret};
 use uft::tls::Own;
 use uft_spool::{FileType, Proof, TypeSpec};
 
-use crate::harness::{Daemon, PATIENCE, Place, Program, Wire, needs_root, random_bytes};
+use crate::harness::{Daemon, Network, PATIENCE, Place, Program, Wire, needs_root, random_bytes, until};
 
 /// Certificates as files in a directory of the test.
 struct Shelf {
@@ -447,4 +447,42 @@ fn a_shared_secret_is_proven_in_tls_too_and_not_by_somebody_with_anothers_certif
     let wrong = deliver(at, None, Some(print), gamma()).unwrap_err();
     assert!(matches!(wrong, ClientError::Tls { .. }), "{wrong}");
     assert_eq!(daemon.items("alice").len(), 1);
+}
+
+#[test]
+fn gateways_relay_in_tls_and_know_each_other_by_their_certificates() {
+    let shelf = Shelf::new();
+    let prints = ["alpha", "beta"].map(|name| shelf.own(name));
+    let settings = format!("{}tls_listen = [\"127.0.0.1:0\"]\n", shelf.settings("alpha"));
+    let mut network = Network::of(&["ALPHA", "BETA"], &settings);
+    network.at_mut(1).configure(&shelf.settings("beta"));
+    let addresses = [0, 1].map(|n| tls_address(network.at(n)));
+    for (here, there) in [(0, 1), (1, 0)] {
+        let name = ["alpha", "beta"][there];
+        let (address, print) = (addresses[there], prints[there]);
+        network.add(
+            here,
+            &format!("[[peer]]\nname = \"{name}\"\nuft = \"{address}\"\nfingerprint = \"{print}\"\n"),
+        );
+        network.route(here, &[(name.to_uppercase(), name.to_owned())]);
+    }
+    network.reload();
+    let alpha = network.at(0);
+    alpha.place.file("f", "text\n");
+    alpha.sendfile(["bob@BETA", "f"]).ok();
+    let item = until("the file at BETA", || network.at(1).items("bob").pop());
+    let origin = &item.envelope.facts.origin;
+    assert_eq!(origin.proof, Proof::Certificate);
+    assert_eq!(origin.sender(), "root@ALPHA");
+    // Somebody else at that place gets nothing, once the connection has been given up.
+    network.at(1).quiet();
+    shelf.own("beta");
+    network.at(1).reload();
+    alpha.sendfile(["bob@BETA", "f"]).ok();
+    until("the refusal", || {
+        let log = alpha.log();
+        log.contains("its certificate is not the one that is known")
+            .then_some(())
+    });
+    assert_eq!(network.at(1).items("bob").len(), 1);
 }

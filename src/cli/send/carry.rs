@@ -190,8 +190,8 @@ pub(crate) fn explained(error: &ClientError) -> NotSent {
         text = format!("{text}: {}", reason(source));
     }
     let failure = Failure::new(exit, shown(&text));
-    if let ClientError::Tls { source, .. } = error {
-        return failure.hint(advice(source)).into();
+    if let ClientError::Tls { why, .. } = error {
+        return failure.hint(advice(why)).into();
     }
     let failure = match exit {
         Exit::NoUser => failure.hint("check the user name; -v shows the conversation"),
