@@ -24,7 +24,8 @@ use crate::display::chain;
 use crate::queue;
 use crate::queue::watch::Doorbell;
 use crate::server::notice::Notices;
-use crate::server::{self, Gateway, Live};
+use crate::server::{self, Door, Gateway, Live};
+use crate::tls::OwnError;
 
 /// How often unread items are looked through for expired ones, and how many go in one step.
 const EXPIRY_PAUSE: Duration = Duration::from_secs(3600);
@@ -52,6 +53,9 @@ pub enum DaemonError {
     /// Another process listens on the local socket.
     #[error("local socket {}: another uftd answers there", .0.display())]
     SocketTaken(PathBuf),
+    /// Our certificate.
+    #[error("TLS certificate: {0}")]
+    Certificate(#[from] OwnError),
     /// Signals or standard output.
     #[error("cannot {what}")]
     System {
@@ -83,7 +87,7 @@ pub async fn run(
     let gateway = Arc::new(Gateway::new(
         Arc::clone(&spool),
         notices,
-        Live::new(config.clone()),
+        Live::new(config.clone())?,
     ));
     let mut doors = JoinSet::new();
     server::callback::look_up(&gateway);
@@ -111,7 +115,8 @@ pub async fn run(
             _ = hangup.recv() => match reload() {
                 Ok(fresh) => {
                     warn_of_restart_keys(&gateway.live().config, &fresh);
-                    gateway.reload(Live::new(fresh));
+                    let live = gateway.live().renew(fresh);
+                    gateway.reload(live);
                     settings.send_replace(queue_settings(&gateway.live()));
                     server::callback::look_up(&gateway);
                     info!("configuration read again");
@@ -181,16 +186,23 @@ async fn open_uft(
     doors: &mut JoinSet<()>,
 ) -> Result<Vec<SocketAddr>, DaemonError> {
     let mut addresses = Vec::new();
-    for address in &config.uft.listen {
+    let clear = config.uft.listen.iter().map(|address| (address, Door::Clear));
+    let secure = config.uft.tls_listen.iter().map(|address| (address, Door::Tls));
+    for (address, door) in clear.chain(secure) {
         let failed = |source| DaemonError::Listen {
             address: address.to_string(),
             source,
         };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
-        gateway.listens_on(format!("uft {bound}"));
-        addresses.push(bound);
-        doors.spawn(server::listen(listener, Arc::clone(gateway)));
+        match door {
+            Door::Clear => {
+                gateway.listens_on(format!("uft {bound}"));
+                addresses.push(bound);
+            }
+            Door::Tls => gateway.listens_on(format!("uft-tls {bound}")),
+        }
+        doors.spawn(server::listen(listener, door, Arc::clone(gateway)));
     }
     Ok(addresses)
 }
@@ -278,6 +290,7 @@ fn queue_settings(live: &Live) -> Arc<queue::Settings> {
         table: Arc::clone(&live.table),
         peers: live.config.peers.clone(),
         gateways: Arc::clone(&live.peers),
+        own: live.own.clone(),
         queue: live.config.queue.clone(),
     })
 }
@@ -362,6 +375,7 @@ fn warn_of_restart_keys(old: &Config, new: &Config) {
         ("spool", old.spool != new.spool),
         ("socket", old.socket != new.socket),
         ("uft.listen", old.uft.listen != new.uft.listen),
+        ("uft.tls_listen", old.uft.tls_listen != new.uft.tls_listen),
     ];
     for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
         warn!(

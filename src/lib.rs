@@ -28,6 +28,7 @@
 //! | [`config`], [`units`], [`display`] | configuration; sizes and durations; remote text made visible | no |
 //! | [`local`] | the talk on the local socket | its client |
 //! | [`peers`] | the gateways that we know, and what they prove themselves by | reads secrets |
+//! | [`tls`] | sessions in TLS, both ends | over the stream it is given; reads certificates |
 //! | [`client`] | the client side of a connection | yes |
 //! | `server` | listeners, sessions, the local socket, notices | yes |
 //! | [`daemon`] | puts the parts together | yes |
@@ -50,6 +51,7 @@ pub mod queue;
 pub mod route;
 mod server;
 pub mod sift;
+pub mod tls;
 pub mod units;
 
 /// The bodies of the fuzz targets for texts of this host; the tests run them on seeds.

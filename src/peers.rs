@@ -13,7 +13,7 @@ use uft_spool::{Origin, Proof};
 use crate::config::{Config, Peer};
 use crate::display::chain;
 use crate::proto::PeerClaim;
-use crate::proto::proof::{Credentials, Exchange, Role, Secret, SessionKeys, ShortSecret, Tag};
+use crate::proto::proof::{Credentials, Exchange, Fingerprint, Role, Secret, SessionKeys, ShortSecret, Tag};
 use crate::route::{Address, NodeName, Place};
 
 /// Any user of the host may read the file.
@@ -36,6 +36,8 @@ struct Known {
     /// The name by which it knows us.
     user: String,
     secret: Option<Secret>,
+    /// The certificate that it shows.
+    certificate: Option<Fingerprint>,
 }
 
 /// A gateway that has proven who it is.
@@ -72,6 +74,7 @@ impl Peers {
                 name: peer.name.clone(),
                 user,
                 secret: secret_of(peer),
+                certificate: peer.certificate(),
             };
             (peer.name.to_ascii_lowercase(), known)
         });
@@ -84,6 +87,17 @@ impl Peers {
     /// Whether any gateway can prove itself by a secret.
     pub fn any_secret(&self) -> bool {
         self.known.values().any(|known| known.secret.is_some())
+    }
+
+    /// The gateway that shows this certificate.
+    pub fn with_certificate(&self, shown: Fingerprint) -> Option<ProvenPeer> {
+        let mut known = self.known.values();
+        let found = known.find(|known| known.certificate == Some(shown))?;
+        Some(ProvenPeer {
+            name: found.name.clone(),
+            proof: Proof::Certificate,
+            keys: None,
+        })
     }
 
     /// What we prove ourselves by to the gateway of this name.
@@ -268,7 +282,7 @@ mod tests {
             of("alpha", Some("ann@h.example")),
             ("ann".into(), node("h.example"))
         );
-        for bad in ["ann", "@GAMMA", "ann@", "a nn@G", "ann@\u{1b}", "ann@b\u{e4}"] {
+        for bad in ["ann", "@GAMMA", "ann@", "a nn@G", "ann@h.x:608", "ann@\u{1b}"] {
             assert_eq!(of("alpha", Some(bad)), ("claim".into(), node("ALPHA")), "{bad}");
         }
         assert_eq!(of("a-much-longer-name", None), ("claim".into(), None));

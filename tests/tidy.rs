@@ -333,18 +333,23 @@ fn check_text(text: &str) -> toml::Table {
 }
 
 /// The settings of the example that are commented out, each under its section: `#key = value`. Sections that are
-/// commented out themselves are [`offered_sections`].
-fn offered(example: &str) -> Vec<(String, String)> {
+/// commented out themselves are [`offered_sections`]. Settings on lines that follow one another belong together.
+fn offered(example: &str) -> Vec<(String, Vec<String>)> {
     let mut section = Some(String::new());
-    let mut found = Vec::new();
+    let mut found: Vec<(String, Vec<String>)> = Vec::new();
+    let mut before = false;
     for line in example.lines() {
         if line.starts_with("#[") {
             section = None;
         } else if line.starts_with('[') {
             section = Some(line.to_owned());
         } else if let (Some(setting), Some(section)) = (commented_out(line), &section) {
-            found.push((section.clone(), setting.to_owned()));
+            match found.last_mut().filter(|_| before) {
+                Some((_, together)) => together.push(setting.to_owned()),
+                None => found.push((section.clone(), vec![setting.to_owned()])),
+            }
         }
+        before = commented_out(line).is_some();
     }
     found
 }
@@ -373,10 +378,12 @@ fn the_example_configuration_is_right_and_has_every_key() {
     let effective = check(&root().join("contrib/uftd.toml"));
     let example = read("contrib/uftd.toml");
     let mut there: BTreeSet<(String, String)> = BTreeSet::new();
-    for (section, setting) in offered(&example) {
-        check_text(&format!("{section}\n{setting}\n"));
-        let key = setting.split('=').next().unwrap_or("").trim().to_owned();
-        there.insert((section.trim_matches(['[', ']']).to_owned(), key));
+    for (section, settings) in offered(&example) {
+        check_text(&format!("{section}\n{}\n", settings.join("\n")));
+        for setting in settings {
+            let key = setting.split('=').next().unwrap_or("").trim().to_owned();
+            there.insert((section.trim_matches(['[', ']']).to_owned(), key));
+        }
     }
     let sections = check_text(&offered_sections(&example));
     for section in ["peer", "route", "users/program"] {
@@ -542,11 +549,17 @@ fn licence_expressions_are_read_as_spdx_means_them() {
 
 #[test]
 fn what_is_looked_for_in_documents_is_found() {
-    let example = "# prose\n#node = \"A\"\n[uft]\n#min_rate = \"1B\"\n";
+    let example =
+        "# prose\n#node = \"A\"\n[uft]\n#tls_cert = \"/c\"\n#tls_key = \"/k\"\n# prose\n#min_rate = \"1B\"\n";
     let found = [
-        (String::new(), "node = \"A\"".to_owned()),
-        ("[uft]".to_owned(), "min_rate = \"1B\"".to_owned()),
+        ("", &["node = \"A\""][..]),
+        ("[uft]", &["tls_cert = \"/c\"", "tls_key = \"/k\""]),
+        ("[uft]", &["min_rate = \"1B\""]),
     ];
+    let found = found.map(|(section, settings)| {
+        let settings = settings.iter().map(|&setting| setting.to_owned()).collect();
+        (section.to_owned(), settings)
+    });
     assert_eq!(offered(example), found);
     assert_eq!(
         toml_blocks("a\n```toml\nb = 1\n```\nc\n```sh\nd\n```\n"),

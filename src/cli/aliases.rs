@@ -103,15 +103,19 @@ impl Aliases {
     }
 }
 
-/// `$XDG_CONFIG_HOME/uft/aliases.toml`, else `~/.config/uft/aliases.toml`. A relative XDG path counts as none.
 fn path() -> Option<PathBuf> {
+    own_file("aliases.toml")
+}
+
+/// `$XDG_CONFIG_HOME/uft/NAME`, else `~/.config/uft/NAME`. A relative XDG path counts as none.
+pub(crate) fn own_file(name: &str) -> Option<PathBuf> {
     let absolute = |name: &str| {
         std::env::var_os(name)
             .map(PathBuf::from)
             .filter(|p| p.is_absolute())
     };
     let base = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")))?;
-    Some(base.join("uft").join("aliases.toml"))
+    Some(base.join("uft").join(name))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use crate::client::ClientError;
 use crate::local::Why;
 use crate::local::client::AskError;
+use crate::tls::TlsError;
 
 /// How a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,6 +104,10 @@ impl From<&ClientError> for Exit {
             ClientError::NotAdmitted { why, .. } => Exit::from(*why),
             ClientError::Unfit(_) => Exit::Usage,
             ClientError::NotProven { .. } => Exit::Refused,
+            ClientError::Tls { why, .. } => match why {
+                TlsError::Handshake(_) => Exit::Protocol,
+                TlsError::Changed(_) | TlsError::Certificate(_) | TlsError::Name => Exit::Refused,
+            },
             ClientError::NoRandomBits(_) => Exit::Temporary,
         }
     }

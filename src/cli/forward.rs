@@ -30,7 +30,7 @@ pub(crate) async fn forward(
     daemon: &Daemon,
     id: SpoolId,
     to: &[Recipient],
-    port: u16,
+    port: Option<u16>,
     manner: Manner,
 ) -> Exit {
     let mut exit = Exit::Done;
@@ -42,7 +42,7 @@ pub(crate) async fn forward(
             Some(host) => {
                 let endpoint = Endpoint::Tcp {
                     host: host.name.clone(),
-                    port: host.port.unwrap_or(port),
+                    port: host.port.or(port),
                 };
                 remote(&mut carrier, daemon, id, recipient, &endpoint).await
             }

@@ -10,9 +10,10 @@ use super::address::{Host, Recipient};
 use super::console::Console;
 use super::daemon::Daemon;
 use super::exit::{Exit, Failure};
+use super::known_hosts::{self, Tls};
 use super::send::carry::{conversation, explained};
 use super::send::login_name;
-use crate::client::{Connection, Endpoint, Notice, Options};
+use crate::client::{Connection, Endpoint, Notice};
 use crate::display::shown;
 
 /// Longest `MSG` or `CPQ` line that servers in the field take, in bytes.
@@ -25,8 +26,10 @@ pub(crate) struct Asking {
     pub(crate) timeout: Duration,
     /// The conversation on standard error.
     pub(crate) verbose: bool,
-    /// Port of hosts that name none.
-    pub(crate) port: u16,
+    /// Port of hosts that name none, if one was given.
+    pub(crate) port: Option<u16>,
+    /// In TLS or in clear.
+    pub(crate) tls: Tls,
 }
 
 /// Sends a message to each recipient; the first failure decides.
@@ -124,12 +127,8 @@ async fn open(
 ) -> Result<Connection, Failure> {
     let endpoint = Endpoint::Tcp {
         host: host.name.clone(),
-        port: host.port.unwrap_or(asking.port),
+        port: host.port.or(asking.port),
     };
-    let options = Options {
-        timeout: asking.timeout,
-        credentials: None,
-    };
-    let opened = Connection::open(&endpoint, &options, watch).await;
-    opened.map_err(|e| explained(&e).failure)
+    let opened = known_hosts::open(&endpoint, asking.timeout, asking.tls, watch).await;
+    opened.map_err(|not| not.failure)
 }

@@ -20,6 +20,7 @@ mod form;
 mod forward;
 mod inbox;
 mod item;
+mod known_hosts;
 mod message;
 mod names;
 mod pages;

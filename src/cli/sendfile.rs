@@ -14,6 +14,7 @@ use super::address::quoted;
 use super::aliases::Aliases;
 use super::console::Console;
 use super::exit::{Exit, Failure, reason};
+use super::known_hosts::Tls;
 use super::send::carry::Manner;
 use super::send::input::Coding;
 use super::send::metadata::{Said, plain};
@@ -22,9 +23,6 @@ use super::send::{Order, login_name, send};
 use super::way::Ways;
 use super::{socket, start, units};
 use crate::canon::{Page, Policy};
-
-/// The port of UFT when none is given.
-pub(crate) const PORT: u16 = 608;
 
 /// Send files to users on other machines, without an account there.
 #[derive(Debug, Parser)]
@@ -138,9 +136,12 @@ pub(crate) struct SaidArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "How it is sent")]
 pub(crate) struct WayArgs {
-    /// The port of hosts that are named without one [default: 608]
+    /// The port of hosts that are named without one [default: 5608 in TLS, 608 in clear]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
+    /// Whether the connection is encrypted
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub(crate) tls: Tls,
     /// Hand the file to the local uftd's queue and return: it is sent as soon as the other host takes it
     #[arg(long)]
     pub(crate) queue: bool,
@@ -294,11 +295,12 @@ pub(crate) fn order_of(
         together,
         receipt: said.notify == Some(Notify::Received),
         aux: said.aux.as_deref().map(fork).transpose()?,
-        port: way.port.unwrap_or(PORT),
+        port: way.port,
         sift: sift.map(Path::to_owned),
         socket,
         manner: Manner {
             timeout: way.timeout,
+            tls: way.tls,
             retries: way.retries,
             verbose: way.verbose,
             progress: !way.quiet && !way.json,

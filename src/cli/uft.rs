@@ -15,11 +15,12 @@ use super::console::Console;
 use super::daemon::Daemon;
 use super::exit::{Exit, Failure};
 use super::form::View;
+use super::known_hosts::Tls;
 use super::message::{Asking, one_line};
 use super::queue::QueueArgs;
 use super::receive::{Wanted, is_directory};
 use super::send::carry::Manner;
-use super::sendfile::{PORT, unknown_page};
+use super::sendfile::unknown_page;
 use super::submit::SubmitArgs;
 use super::way::Ways;
 use super::{demo, forward, inbox, message, pages, peek, queue, receive, socket, start, submit, units};
@@ -195,9 +196,12 @@ impl Which {
 /// How another host is reached.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Net {
-    /// The port of hosts that are named without one [default: 608]
+    /// The port of hosts that are named without one [default: 5608 in TLS, 608 in clear]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) port: Option<u16>,
+    /// Whether the connection is encrypted
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub(crate) tls: Tls,
     /// The longest wait for each step of the conversation
     #[arg(long, value_name = "DUR", default_value = "1m", value_parser = units::duration)]
     pub(crate) timeout: Duration,
@@ -212,7 +216,8 @@ impl Net {
         Asking {
             timeout: self.timeout,
             verbose: self.verbose,
-            port: self.port.unwrap_or(PORT),
+            port: self.port,
+            tls: self.tls,
         }
     }
 }
@@ -379,12 +384,12 @@ fn command(console: Console, args: Uft) -> Result<Exit, Failure> {
             ways.decide(&mut to)?;
             let manner = Manner {
                 timeout: net.timeout,
+                tls: net.tls,
                 retries: 2,
                 verbose: net.verbose,
                 progress: true,
             };
-            let port = net.port.unwrap_or(PORT);
-            let work = forward::forward(console, &daemon, id, &to, port, manner);
+            let work = forward::forward(console, &daemon, id, &to, net.port, manner);
             return Ok(start::block_on(console, work));
         }
         Command::Submit(args) => return submit::submit(console, &daemon, &args),

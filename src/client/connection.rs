@@ -10,11 +10,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::time::timeout;
 use uft_spool::{Attribute, SpoolId};
 
-use super::dial::{Duplex, dial, local_session};
+use super::dial::{Dialled, Duplex, dial, local_session};
 use super::feed::Feed;
 use super::{Body, ClientError, Endpoint, Notice, Options, Parcel, Receipt, Watch};
-use crate::proto::proof::Nonce;
+use crate::proto::proof::{Fingerprint, Nonce};
 use crate::proto::{Action, At, Code, Delivery, Dialogue, DialogueOptions, Errand, Event, Fork, Identity};
+
+use crate::tls::Link;
 
 /// Bytes read at a time; what a server says is short.
 const READ: usize = 4 * 1024;
@@ -36,6 +38,7 @@ pub struct Connection {
     /// Something went wrong: the next parcel needs another connection.
     spent: bool,
     ours: bool,
+    link: Link,
     /// Nobody has to prove anything any more.
     proven: bool,
 }
@@ -75,9 +78,13 @@ impl Connection {
         options: &Options,
         watch: Watch<'_>,
     ) -> Result<Connection, ClientError> {
-        let (stream, read_ahead) = match endpoint {
-            Endpoint::Tcp { host, port } => (dial(endpoint, host, *port, options.timeout).await?, Vec::new()),
-            Endpoint::Local(path) => local_session(path, options.timeout).await?,
+        let (Dialled { stream, link }, read_ahead) = match endpoint {
+            Endpoint::Tcp { host, port } => (dial(host, *port, options, watch).await?, Vec::new()),
+            Endpoint::Local(path) => {
+                let (stream, read_ahead) = local_session(path, options.timeout).await?;
+                let link = Link::default();
+                (Dialled { stream, link }, read_ahead)
+            }
         };
         let (reader, writer) = tokio::io::split(stream);
         let mut connection = Connection {
@@ -87,7 +94,7 @@ impl Connection {
             writer,
             dialogue: Dialogue::new(DialogueOptions {
                 transcript: true,
-                identity: identity(options)?,
+                identity: identity(options, &link)?,
                 ..DialogueOptions::default()
             }),
             input: BytesMut::from(read_ahead.as_slice()),
@@ -95,6 +102,7 @@ impl Connection {
             ended: false,
             spent: false,
             ours: false,
+            link,
         };
         connection.herald(watch).await?;
         Ok(connection)
@@ -186,6 +194,11 @@ impl Connection {
     /// Whether the server is of our own product.
     pub fn is_ours(&self) -> bool {
         self.ours
+    }
+
+    /// The server's certificate, if nobody vouches for it and it was taken because the host was not known before.
+    pub fn first_use(&self) -> Option<Fingerprint> {
+        self.link.certificate.filter(|_| self.link.first_use)
     }
 
     /// Says goodbye. What was acknowledged stays delivered, however this ends.
@@ -348,11 +361,19 @@ impl Connection {
 
     /// Writes, and listens meanwhile.
     async fn send(&mut self, mut bytes: Bytes) -> Result<(), ClientError> {
-        while !bytes.is_empty() {
+        loop {
+            // TLS holds back what the socket did not take at once.
+            let writing = async {
+                match bytes.is_empty() {
+                    true => self.writer.flush().await.map(|()| 0),
+                    false => self.writer.write(&bytes).await,
+                }
+            };
             let listen = !self.ended && self.input.len() < READ_AHEAD;
             self.input.reserve(READ);
             tokio::select! {
-                written = self.writer.write(&bytes) => match written {
+                written = writing => match written {
+                    Ok(0) if bytes.is_empty() => return Ok(()),
                     Ok(n @ 1..) => bytes.advance(n),
                     _ => {
                         self.last_words().await;
@@ -367,7 +388,6 @@ impl Connection {
                 }
             }
         }
-        Ok(())
     }
 
     /// The server takes nothing more; why is in what it has still said.
@@ -413,7 +433,7 @@ impl Connection {
 }
 
 /// Who we are in this connection, if that is to be proven.
-fn identity(options: &Options) -> Result<Option<Identity>, ClientError> {
+fn identity(options: &Options, link: &Link) -> Result<Option<Identity>, ClientError> {
     let Some(credentials) = options.credentials.clone() else {
         return Ok(None);
     };
@@ -422,7 +442,7 @@ fn identity(options: &Options) -> Result<Option<Identity>, ClientError> {
     Ok(Some(Identity {
         credentials,
         nonce: Nonce(nonce),
-        exporter: Vec::new(),
+        exporter: link.exporter.clone(),
     }))
 }
 

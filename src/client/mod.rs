@@ -17,6 +17,7 @@ mod feed;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,17 +28,18 @@ pub use self::connection::Connection;
 use crate::local::Why;
 use crate::local::client::AskError;
 use crate::proto::NotProven;
-use crate::proto::proof::Credentials;
+use crate::proto::proof::{Credentials, Fingerprint};
+use crate::tls::{Own, TlsError, Trust};
 
 /// Where a server is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Endpoint {
-    /// A host and port.
+    /// A host.
     Tcp {
         /// Name or address.
         host: String,
-        /// Port.
-        port: u16,
+        /// Port, if one was named.
+        port: Option<u16>,
     },
     /// The daemon of this host, which knows who we are.
     Local(PathBuf),
@@ -46,10 +48,62 @@ pub enum Endpoint {
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Endpoint::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Endpoint::Tcp { host, port } => write!(f, "{host}:{port}"),
+            Endpoint::Tcp { host, port } => {
+                if host.contains(':') {
+                    write!(f, "[{host}]")?;
+                } else {
+                    f.write_str(host)?;
+                }
+                port.map_or(Ok(()), |port| write!(f, ":{port}"))
+            }
             Endpoint::Local(path) => write!(f, "{}", path.display()),
         }
+    }
+}
+
+/// The port of UFT in clear.
+pub const PORT: u16 = 608;
+/// The port of UFT in TLS.
+pub const TLS_PORT: u16 = 5608;
+
+/// Whether a connection is to be in TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Without a port: in TLS on [`TLS_PORT`], in clear on [`PORT`] only when the connection is refused there. With a port
+    /// in clear. In TLS or not at all when the server's certificate is known already.
+    Prefer,
+    /// In TLS or not at all, on the port that was named or [`TLS_PORT`].
+    Require,
+    /// In clear.
+    #[default]
+    Off,
+}
+
+/// How a connection is to be protected.
+#[derive(Clone, Debug, Default)]
+pub struct Security {
+    /// In TLS or in clear.
+    pub mode: TlsMode,
+    /// Certificates by which the server is known: it has to show one of them.
+    pub known: Vec<Fingerprint>,
+    /// A certificate that the server signed itself is taken, and told of by [`Connection::first_use`].
+    pub first_use: bool,
+    /// The certificate that we show.
+    pub own: Option<Arc<Own>>,
+}
+
+impl Security {
+    fn trust(&self) -> Trust {
+        match (self.known.as_slice(), self.first_use) {
+            ([], false) => Trust::System,
+            ([], true) => Trust::FirstUse,
+            (known, _) => Trust::Known(known.to_vec()),
+        }
+    }
+
+    /// Whether the connection has to be in TLS.
+    fn required(&self) -> bool {
+        self.mode == TlsMode::Require || self.mode == TlsMode::Prefer && !self.known.is_empty()
     }
 }
 
@@ -60,6 +114,19 @@ pub struct Options {
     pub timeout: Duration,
     /// Which gateway we are, to another one that has to prove itself too; none for people.
     pub credentials: Option<Credentials>,
+    /// TLS.
+    pub security: Security,
+}
+
+impl Options {
+    /// So patient, as nobody in particular, in clear.
+    pub fn new(timeout: Duration) -> Options {
+        Options {
+            timeout,
+            credentials: None,
+            security: Security::default(),
+        }
+    }
 }
 
 /// A file to deliver: everything but its bytes.
@@ -220,6 +287,14 @@ pub enum ClientError {
         endpoint: Endpoint,
         /// Why.
         why: NotProven,
+    },
+    /// There is no TLS session with the server, or none with one that is to be trusted. Nothing was sent.
+    #[error("{endpoint}: {why}")]
+    Tls {
+        /// Where.
+        endpoint: Endpoint,
+        /// Why.
+        why: TlsError,
     },
     /// The system has no random bits, without which nobody can prove anything.
     #[error("no random bits from the system: {0}")]

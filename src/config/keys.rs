@@ -12,6 +12,9 @@ pub(super) const KEYS: [(&str, &[&str]); 11] = [
         "uft",
         &[
             "listen",
+            "tls_listen",
+            "tls_cert",
+            "tls_key",
             "max_sessions",
             "max_sessions_per_address",
             "idle_timeout",
@@ -38,7 +41,18 @@ pub(super) const KEYS: [(&str, &[&str]); 11] = [
     ("notice", &["tty", "hook"]),
     ("agent", &["key_file"]),
     ("users.program", &["command", "timeout"]),
-    ("peer", &["name", "uft", "user", "secret_file", "max_parallel"]),
+    (
+        "peer",
+        &[
+            "name",
+            "uft",
+            "user",
+            "secret_file",
+            "max_parallel",
+            "tls",
+            "fingerprint",
+        ],
+    ),
     ("route", &["to", "via"]),
     (
         "queue",
@@ -49,11 +63,7 @@ pub(super) const KEYS: [(&str, &[&str]); 11] = [
 ];
 
 /// Keys and sections of later releases: setting one is an error that says so.
-const LATER: [&str; 11] = [
-    "uft.tls_listen",
-    "uft.tls_cert",
-    "uft.tls_key",
-    "peer.tls",
+const LATER: [&str; 7] = [
     "peer.ftp",
     "peer.edt",
     "peer.edt_threshold",

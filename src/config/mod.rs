@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use uft_spool::{Limits, UserName};
 
 use self::keys::{check_keys, line_of, shape};
-pub use self::relay::{Peer, Program, QueueSection, Route};
+pub use self::relay::{Peer, Program, QueueSection, Route, TlsMode};
 use crate::proto::Query;
 use crate::units::{Size, Span};
 
@@ -61,6 +61,12 @@ pub struct Config {
 pub struct Uft {
     /// Addresses to listen on; port 0 picks one.
     pub listen: Vec<SocketAddr>,
+    /// Addresses to listen on for sessions in TLS.
+    pub tls_listen: Vec<SocketAddr>,
+    /// Our certificate, with those that signed it, in PEM.
+    pub tls_cert: PathBuf,
+    /// Its key, in PEM.
+    pub tls_key: PathBuf,
     /// Sessions at once, in all.
     pub max_sessions: usize,
     /// Sessions at once from one address.
@@ -244,6 +250,11 @@ impl Config {
         toml::to_string(self).unwrap_or_else(|e| format!("# cannot be written: {e}\n"))
     }
 
+    /// Whether we have a certificate to show.
+    pub fn has_certificate(&self) -> bool {
+        !self.uft.tls_cert.as_os_str().is_empty() || !self.uft.tls_key.as_os_str().is_empty()
+    }
+
     /// The spool's part of the limits.
     pub fn spool_limits(&self) -> Limits {
         Limits {
@@ -275,6 +286,19 @@ impl Config {
         for (key, path) in [("spool", &self.spool), ("socket", &self.socket)] {
             if !path.is_absolute() {
                 return wrong(key, &path.display(), "the path must be absolute");
+            }
+        }
+        for (key, path) in [
+            ("uft.tls_cert", &self.uft.tls_cert),
+            ("uft.tls_key", &self.uft.tls_key),
+        ] {
+            let empty = path.as_os_str().is_empty();
+            if !empty && !path.is_absolute() {
+                return wrong(key, &path.display(), "the path must be absolute");
+            }
+            if empty && (self.has_certificate() || !self.uft.tls_listen.is_empty()) {
+                let why = "TLS needs both, a certificate (uft.tls_cert) and its key (uft.tls_key)";
+                return wrong(key, &"\"\"", why);
             }
         }
         if self.uft.max_sessions == 0 {
@@ -346,6 +370,9 @@ impl Default for Uft {
     fn default() -> Uft {
         Uft {
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 6608))],
+            tls_listen: Vec::new(),
+            tls_cert: PathBuf::new(),
+            tls_key: PathBuf::new(),
             max_sessions: 1024,
             max_sessions_per_address: 64,
             idle_timeout: Span(Duration::from_secs(120)),
@@ -488,6 +515,20 @@ mod tests {
         assert!(error("[limits]\nstrangers = \"pending\"").contains("not supported by this release"));
         assert!(error("[[peer]]\nname = \"b\"\nedt = true").contains("not supported"));
         assert!(Config::parse("[mail]\nrelay = \"\"\n[uft]\ntls_listen = []", "h").is_ok());
+    }
+
+    #[test]
+    fn tls_needs_a_certificate_and_its_key() {
+        for text in [
+            "[uft]\ntls_listen = [\"[::]:5608\"]",
+            "[uft]\ntls_cert = \"/c\"",
+            "[uft]\ntls_key = \"/k\"",
+        ] {
+            assert!(error(text).contains("TLS needs both"), "{text}");
+        }
+        assert!(error("[uft]\ntls_cert = \"c\"\ntls_key = \"/k\"").contains("absolute"));
+        let good = "[uft]\ntls_listen = [\"[::]:5608\"]\ntls_cert = \"/c\"\ntls_key = \"/k\"";
+        assert!(Config::parse(good, "h").unwrap().has_certificate());
     }
 
     #[test]

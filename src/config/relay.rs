@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Config, Wrong};
+use crate::proto::proof::Fingerprint;
 use crate::units::Span;
 
 /// Words that stand for something else than a peer in `via`.
@@ -29,6 +30,24 @@ pub struct Peer {
     pub secret_file: PathBuf,
     /// Connections to it at once.
     pub max_parallel: usize,
+    /// Whether sessions with it are in TLS.
+    pub tls: TlsMode,
+    /// The certificate that it shows, `sha256:<hex>`; empty: one that the system's authorities signed.
+    pub fingerprint: String,
+}
+
+/// Whether a connection is in TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TlsMode {
+    /// In TLS where the port for it answers; in clear when the connection is refused there. A bad certificate is not a
+    /// reason for going on in clear, and where the certificate is known TLS is required.
+    #[default]
+    Prefer,
+    /// In TLS or not at all.
+    Require,
+    /// In clear.
+    Off,
 }
 
 /// `[[route]]`: where files for other nodes go.
@@ -79,6 +98,8 @@ impl Default for Peer {
             user: String::new(),
             secret_file: PathBuf::new(),
             max_parallel: 4,
+            tls: TlsMode::Prefer,
+            fingerprint: String::new(),
         }
     }
 }
@@ -111,8 +132,19 @@ impl Peer {
     /// The port of UFT when none is written.
     const PORT: u16 = 608;
 
-    /// Host (an IPv6 address without its brackets) and port of [`Peer::uft`].
+    /// Host (an IPv6 address without its brackets) and port of [`Peer::uft`]; 608 when none is written.
     pub fn host_and_port(&self) -> (String, u16) {
+        let (host, port) = self.place();
+        (host, port.unwrap_or(Peer::PORT))
+    }
+
+    /// The certificate that it is known by.
+    pub fn certificate(&self) -> Option<Fingerprint> {
+        self.fingerprint.parse().ok()
+    }
+
+    /// Host and port, if one is written: without one a session in TLS is tried on the port for that first.
+    pub fn place(&self) -> (String, Option<u16>) {
         let (host, port) = match self.uft.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((v6, port)) => (v6, port.strip_prefix(':')),
             None => self
@@ -120,8 +152,7 @@ impl Peer {
                 .split_once(':')
                 .map_or((self.uft.as_str(), None), |(host, port)| (host, Some(port))),
         };
-        let port = port.and_then(|port| port.parse().ok()).unwrap_or(Peer::PORT);
-        (host.to_owned(), port)
+        (host.to_owned(), port.and_then(|port| port.parse().ok()))
     }
 }
 
@@ -205,6 +236,17 @@ fn check_peer(peer: &Peer) -> Result<(), Wrong> {
     if !peer.secret_file.as_os_str().is_empty() && !peer.secret_file.is_absolute() {
         let shown = peer.secret_file.display();
         return wrong("peer.secret_file", &shown, "the path must be absolute");
+    }
+    if !peer.fingerprint.is_empty() && peer.certificate().is_none() {
+        return wrong(
+            "peer.fingerprint",
+            &peer.fingerprint,
+            "write sha256: and 64 hexadecimal digits, as openssl x509 -noout -fingerprint -sha256 shows them",
+        );
+    }
+    if !peer.fingerprint.is_empty() && peer.tls == TlsMode::Off {
+        let why = "without TLS nobody shows a certificate; write tls = \"require\", or no fingerprint";
+        return wrong("peer.tls", &"off", why);
     }
     if peer.max_parallel == 0 {
         return wrong("peer.max_parallel", &0, "nothing could be sent; write at least 1");
@@ -336,6 +378,11 @@ mod tests {
             ),
             ("name = \"b\"\nuft = \"h\"\nmax_parallel = 0", "at least 1"),
             (
+                "name = \"b\"\nuft = \"h\"\nfingerprint = \"sha256:00\"",
+                "64 hexadecimal digits",
+            ),
+            ("name = \"b\"\nuft = \"h\"\ntls = \"maybe\"", "tls = "),
+            (
                 "name = \"b\"\nuft = \"h\"\nmax_paralel = 1",
                 "did you mean peer.max_parallel",
             ),
@@ -347,6 +394,11 @@ mod tests {
             let text = error(&format!("[[peer]]\n{peer}"));
             assert!(text.contains(said), "{peer}: {text}");
         }
+        let known = format!(
+            "name = \"b\"\nuft = \"h\"\nfingerprint = \"sha256:{}\"",
+            "0".repeat(64)
+        );
+        assert!(error(&format!("[[peer]]\n{known}\ntls = \"off\"")).contains("nobody shows a certificate"));
         assert!(error(&format!("{PEERS}[[peer]]\nname = \"BETA\"\nuft = \"h\"")).contains("another peer"));
     }
 

@@ -116,6 +116,7 @@ fn outcome(error: &ClientError) -> Outcome {
         | ClientError::Unreachable { .. }
         | ClientError::Protocol { .. }
         | ClientError::NotProven { .. }
+        | ClientError::Tls { .. }
         | ClientError::NoRandomBits(_)
         | ClientError::Local(_)
         | ClientError::NotAdmitted { .. } => Outcome::Down(said),

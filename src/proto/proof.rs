@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 /// First field of every transcript: another form of proof will have another one.
 const LABEL: &[u8] = b"uft-peer-1";
@@ -27,6 +27,10 @@ pub struct Nonce(pub [u8; 16]);
 /// An HMAC-SHA256 as it is sent.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Tag(pub [u8; 32]);
+
+/// SHA-256 of a certificate as it is sent (DER): `sha256:<hex>`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub [u8; 32]);
 
 /// A secret that both gateways have: it has no serial form and its `Debug` hides it.
 #[derive(Clone)]
@@ -199,6 +203,37 @@ macro_rules! hexadecimal {
 hexadecimal!(Nonce);
 hexadecimal!(Tag);
 
+impl Fingerprint {
+    const PREFIX: &str = "sha256:";
+
+    /// That of a certificate.
+    pub fn of(certificate: &[u8]) -> Fingerprint {
+        Fingerprint(Sha256::digest(certificate).into())
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", Fingerprint::PREFIX, Tag(self.0))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({self})")
+    }
+}
+
+impl FromStr for Fingerprint {
+    type Err = NotHex;
+
+    /// `sha256:` and the digits, which may have the colons in between with which `openssl` prints them.
+    fn from_str(text: &str) -> Result<Fingerprint, NotHex> {
+        let digits = text.strip_prefix(Fingerprint::PREFIX).ok_or(NotHex)?;
+        unhex(&digits.replace(':', "")).map(Fingerprint)
+    }
+}
+
 fn unhex<const N: usize>(text: &str) -> Result<[u8; N], NotHex> {
     if text.len() != 2 * N {
         return Err(NotHex);
@@ -307,6 +342,19 @@ mod tests {
             "00112233445566778899aabbccddeeff00",
         ] {
             assert_eq!(bad.parse::<Nonce>(), Err(NotHex), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_fingerprint_is_read_as_it_is_shown_and_as_openssl_shows_it() {
+        let ours = Fingerprint::of(b"certificate");
+        let text = ours.to_string();
+        assert_eq!(text.parse(), Ok(ours));
+        let hex = text.strip_prefix("sha256:").unwrap().to_uppercase();
+        let pairs: Vec<&str> = (0..32).map(|n| hex.get(2 * n..2 * n + 2).unwrap()).collect();
+        assert_eq!(format!("sha256:{}", pairs.join(":")).parse(), Ok(ours));
+        for bad in ["", "sha256:", "sha1:00", hex.as_str()] {
+            assert_eq!(bad.parse::<Fingerprint>(), Err(NotHex), "{bad}");
         }
     }
 

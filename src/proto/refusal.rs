@@ -77,6 +77,9 @@ pub enum Refusal {
         /// The count as sent.
         count: String,
     },
+    /// The peer begins a session in TLS where there is none.
+    #[error("TLS on a port for sessions in clear")]
+    TlsHello,
     /// A line over the limit.
     #[error("line too long")]
     LineTooLong,
@@ -136,7 +139,11 @@ impl Refusal {
     /// with every refusal: that is the session's rule.)
     pub fn ends_session(&self) -> bool {
         match self {
-            Refusal::NotAPeer | Refusal::Busy | Refusal::ShuttingDown | Refusal::Timeout => true,
+            Refusal::NotAPeer
+            | Refusal::Busy
+            | Refusal::ShuttingDown
+            | Refusal::Timeout
+            | Refusal::TlsHello => true,
             Refusal::TooMany { .. }
             | Refusal::NoSuchUser { .. }
             | Refusal::NoRelay { .. }
@@ -201,6 +208,7 @@ impl From<&Refusal> for Reply {
                 Reply::new(402, &format!("{verb}; {verb} not implemented."))
             }
             Refusal::BadCount { count } => Reply::new(513, &format!("{}; not a burst count.", short(count))),
+            Refusal::TlsHello => Reply::new(500, "no TLS on this port."),
             Refusal::LineTooLong => Reply::new(500, "line too long."),
             Refusal::NameTooLong { bytes, most } => Reply::new(
                 500,

@@ -54,6 +54,8 @@ use super::query::BadQuery;
 use super::refusal::Refusal;
 use super::reply::Reply;
 
+/// The first byte of every session in TLS (RFC 8446 5.1), and of no command.
+const TLS_HELLO: u8 = 22;
 /// So many refusals in a row, and the session ends.
 pub const REFUSALS_MAX: u32 = 20;
 
@@ -61,6 +63,8 @@ pub const REFUSALS_MAX: u32 = 20;
 #[derive(Debug)]
 pub struct Session {
     greeting: Greeting,
+    /// Something was read as a line.
+    heard: bool,
     /// The peer has proven which gateway it is.
     proven: bool,
     framer: Framer,
@@ -137,6 +141,7 @@ impl Session {
     pub fn new(greeting: Greeting) -> Session {
         Session {
             greeting,
+            heard: false,
             proven: false,
             framer: Framer::new(LINE_MAX),
             state: State::Herald,
@@ -166,7 +171,10 @@ impl Session {
                     let herald = self.greeting.reply();
                     return Step::Reply(self.with_sequence(herald));
                 }
-                State::Line => match self.framer.next(input) {
+                State::Line if !self.heard && input.first() == Some(&TLS_HELLO) => {
+                    return self.refuse_and_end(&Refusal::TlsHello);
+                }
+                State::Line => match self.next_frame(input) {
                     Frame::More => return Step::NeedBytes,
                     Frame::Line(line) => {
                         if let Some(command) = Command::parse(&line) {
@@ -263,6 +271,12 @@ impl Session {
             State::Answer(_) => Phase::Answer,
             State::Herald | State::Line | State::Ending(_) | State::Ended(_) => Phase::Line,
         }
+    }
+
+    fn next_frame(&mut self, input: &mut BytesMut) -> Frame {
+        let frame = self.framer.next(input);
+        self.heard |= frame != Frame::More;
+        frame
     }
 
     fn command(&mut self, command: Command) -> Step {

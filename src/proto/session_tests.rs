@@ -49,6 +49,17 @@ fn the_herald_and_118_are_one_reply() {
 }
 
 #[test]
+fn a_session_in_tls_is_told_so_at_its_first_byte_and_nothing_of_it_is_a_command() {
+    let hello = b"\x16\x03\x01\x02\0\nFILE\nUSER alice\n";
+    for size in [1, 2, 100] {
+        let (said, _, _, _, closed) = serve(hello, size, &Faults::default());
+        assert!(said.ends_with(b"500 no TLS on this port.\r\n"));
+        assert_eq!(closed, Some(Closing::Linger));
+    }
+    assert_eq!(codes(b"NOOP\n\x16\x03\nQUIT\n"), [200, 402, 221]);
+}
+
+#[test]
 fn user_needs_a_file_and_comes_once() {
     assert_eq!(
         codes(b"USER alice\nFILE\nUSER alice\nUSER bob\nUSER\nABORT\nUSER bob\n")[..10],
@@ -303,7 +314,7 @@ fn foreign_protocols_are_shown_out() {
     let codes = codes(http.as_bytes());
     assert_eq!((codes.len(), codes.last()), (20, Some(&500)));
     let tls = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\n\x00\n\r\n\x80\xff";
-    assert_eq!(super::tests::codes(tls), [402, 402, 221]);
+    assert_eq!(super::tests::codes(tls), [500]);
 }
 
 #[test]

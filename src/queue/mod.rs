@@ -53,6 +53,7 @@ use crate::config::{Peer, QueueSection};
 use crate::display::chain;
 use crate::peers::Peers;
 use crate::route::Table;
+use crate::tls::Own;
 
 /// Deliveries at once, over all hops.
 const AT_ONCE: usize = 64;
@@ -62,8 +63,6 @@ const DIRECT_AT_ONCE: usize = 2;
 const LINGER: Duration = Duration::from_secs(2);
 /// The pause after something failed on this host.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Port of the service.
-const PORT: u16 = 608;
 
 /// The part of the configuration that matters here.
 #[derive(Clone, Debug)]
@@ -78,6 +77,8 @@ pub(crate) struct Settings {
     pub(crate) peers: Vec<Peer>,
     /// What we prove ourselves to them by.
     pub(crate) gateways: Arc<Peers>,
+    /// The certificate that we show them.
+    pub(crate) own: Option<Arc<Own>>,
     /// How patient to be.
     pub(crate) queue: QueueSection,
 }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use uft_spool::{JobSummary, UserName};
 
+use super::Settings;
 use super::schedule::{HopKey, Schedule};
-use super::{PORT, Settings};
-use crate::client::{Endpoint, Options};
+use crate::client::{Endpoint, Options, Security, TlsMode};
+use crate::config::{self, Peer};
 use crate::deliver::uft::Hop;
 use crate::route::{Address, Party, Place, Route};
 
@@ -82,15 +83,13 @@ impl Ways {
         let key = HopKey::from(name);
         if !self.hops.contains_key(&key) {
             let peer = self.settings.peers.iter().find(|peer| peer.name == name)?;
-            let (host, port) = crate::route::place(&peer.uft).ok()?;
+            let (host, port) = peer.place();
             let hop = Hop {
-                endpoint: Endpoint::Tcp {
-                    host: host.to_owned(),
-                    port: port.unwrap_or(PORT),
-                },
+                endpoint: Endpoint::Tcp { host, port },
                 options: Options {
                     timeout: self.settings.queue.timeout.0,
                     credentials: self.settings.gateways.credentials(name),
+                    security: self.security(peer),
                 },
                 is: vec![peer.name.to_ascii_uppercase()],
             };
@@ -100,21 +99,37 @@ impl Ways {
         Some(key)
     }
 
+    /// A peer shows the certificate that it is known by, or one that the system's authorities signed; we show ours.
+    fn security(&self, peer: &Peer) -> Security {
+        Security {
+            mode: match peer.tls {
+                config::TlsMode::Prefer => TlsMode::Prefer,
+                config::TlsMode::Require => TlsMode::Require,
+                config::TlsMode::Off => TlsMode::Off,
+            },
+            known: peer.certificate().into_iter().collect(),
+            first_use: false,
+            own: self.settings.own.clone(),
+        }
+    }
+
     fn direct(&mut self, host: String, port: Option<u16>) -> HopKey {
         let place = Place::Host {
             name: host.clone(),
             port,
         };
-        let endpoint = Endpoint::Tcp {
-            host,
-            port: port.unwrap_or(PORT),
-        };
+        let endpoint = Endpoint::Tcp { host, port };
         let key = HopKey::from(endpoint.to_string());
         self.hops.entry(key.clone()).or_insert_with(|| Hop {
             endpoint,
             options: Options {
-                timeout: self.settings.queue.timeout.0,
-                credentials: None,
+                security: Security {
+                    mode: TlsMode::Prefer,
+                    // A host that nobody knows is no less known for its own signature.
+                    first_use: true,
+                    ..Security::default()
+                },
+                ..Options::new(self.settings.queue.timeout.0)
             },
             is: vec![place.to_string()],
         });

@@ -36,6 +36,7 @@ use crate::proto::{
     Answer, Ask, Auth, Closing, Draft, Fork, Opening, PeerClaim, Phase, Refusal, Reply, Session, Step,
 };
 use crate::route::Party;
+use crate::tls::Link;
 
 /// Bytes read and written at a time inside a burst.
 const SLICE: usize = 256 * 1024;
@@ -78,7 +79,7 @@ enum Ended {
 }
 
 /// Serves one connection to its end.
-pub(crate) async fn serve<S>(stream: S, peer: Peer, gateway: Arc<Gateway>)
+pub(crate) async fn serve<S>(stream: S, peer: Peer, link: Link, gateway: Arc<Gateway>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -90,7 +91,7 @@ where
     let span = tracing::info_span!("uft", session, peer = shown);
     async {
         debug!("session opened");
-        let mut conn = Conn::new(stream, peer, gateway);
+        let mut conn = Conn::new(stream, peer, link, gateway);
         let ended = conn.run().await;
         conn.give_up(true).await;
         match ended {
@@ -116,6 +117,8 @@ impl Ended {
 struct Conn<S> {
     stream: S,
     peer: Peer,
+    /// What the session is known by.
+    link: Link,
     /// The gateway at the other end, once it has proven which one it is.
     proven: Option<ProvenPeer>,
     gateway: Arc<Gateway>,
@@ -173,13 +176,21 @@ impl FileClock {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
-    fn new(stream: S, peer: Peer, gateway: Arc<Gateway>) -> Conn<S> {
+    fn new(stream: S, peer: Peer, link: Link, gateway: Arc<Gateway>) -> Conn<S> {
         let session = Session::new(gateway.greeting());
-        let idle = gateway.live().config.uft.idle_timeout.0;
+        let live = gateway.live();
+        let idle = live.config.uft.idle_timeout.0;
+        let proven = link
+            .certificate
+            .and_then(|shown| live.peers.with_certificate(shown));
+        if let Some(peer) = &proven {
+            info!(gateway = peer.name, "has proven itself by its certificate");
+        }
         Conn {
             stream,
             peer,
-            proven: None,
+            link,
+            proven,
             gateway,
             session,
             input: BytesMut::with_capacity(COMMANDS),
@@ -280,7 +291,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             return Ok(());
         }
         let patience = self.gateway.live().config.uft.idle_timeout.0;
-        let written = timeout(patience, self.stream.write_all(&self.output)).await;
+        let written = timeout(patience, async {
+            self.stream.write_all(&self.output).await?;
+            // TLS holds back what the socket did not take at once.
+            self.stream.flush().await
+        })
+        .await;
         self.output.clear();
         written.map_err(|_| Ended::Deaf)?.map_err(Ended::Lost)
     }
@@ -387,7 +403,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     }
 
     fn prove(&mut self, claim: &PeerClaim) -> Result<Answer, Refusal> {
-        match self.gateway.live().peers.check(claim, &[]) {
+        match self.gateway.live().peers.check(claim, &self.link.exporter) {
+            Some((peer, _)) if self.proven.as_ref().is_some_and(|shown| shown.name != peer.name) => {
+                warn!(name = ?claim.name, "refused: the certificate is that of another gateway");
+                Err(Refusal::NotAPeer)
+            }
             Some((peer, tag)) => {
                 info!(gateway = peer.name, "has proven itself by the shared secret");
                 self.proven = Some(peer);

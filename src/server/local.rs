@@ -26,6 +26,7 @@ use super::{Gateway, receipts, users, verdict};
 use crate::display::chain;
 use crate::local::{Answer, Event, Form, ItemInfo, Message, Removal, Request, Row, Status, Why};
 use crate::proto::Refusal;
+use crate::tls::Link;
 
 /// A local program has this long to say what it wants.
 const ASK_TIME: Duration = Duration::from_secs(10);
@@ -445,7 +446,7 @@ async fn session(mut stream: BufReader<UnixStream>, asker: Asker, gateway: Arc<G
         return say(&mut stream, &refused(nameless())).await;
     };
     say(&mut stream, &Answer::Done { stored: Vec::new() }).await?;
-    conn::serve(stream, Peer::Local(user), gateway).await;
+    conn::serve(stream, Peer::Local(user), Link::default(), gateway).await;
     Ok(())
 }
 
@@ -579,7 +580,11 @@ mod tests {
         let mut config = Config::parse("", "alpha.example").unwrap();
         config.users.source = Source::List;
         let (notices, _arrivals) = Notices::new();
-        let gateway = Arc::new(Gateway::new(Arc::clone(&spool), notices, Live::new(config)));
+        let gateway = Arc::new(Gateway::new(
+            Arc::clone(&spool),
+            notices,
+            Live::new(config).unwrap(),
+        ));
         let user: UserName = "alice".parse().unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
         let waiting = tokio::spawn({

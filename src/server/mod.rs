@@ -40,10 +40,10 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc, watch};
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 use uft_spool::{Spool, SpoolId, Stranger, UserName};
 
 use self::budget::Budget;
@@ -59,11 +59,17 @@ use crate::post::Office;
 use crate::proto::proof::Nonce;
 use crate::proto::{Greeting, Refusal, Reply};
 use crate::route::{Plan, Rule, Table};
+use crate::tls::{Link, Own, OwnError};
 
 /// The largest burst that our herald announces: what old clients take for a hard limit.
 const ANNOUNCED_BURST: u32 = 32_256;
 /// Refusals being written at once to peers for whom there is no place; more than that are just closed.
 const TURNED_AWAY_AT_ONCE: usize = 64;
+
+/// Longest handshake of TLS.
+const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
+/// Bytes that are read of whoever does not speak TLS on its port.
+const DISCARDED: u64 = 64 * 1024;
 
 /// Jobs that users want tried now and that were not heard of yet.
 const RETRIES_AT_ONCE: usize = 1024;
@@ -106,11 +112,30 @@ pub(crate) struct Live {
     pub(crate) agent_key: Option<Vec<u8>>,
     pub(crate) peers: Arc<Peers>,
     pub(crate) table: Arc<Table>,
+    /// Our certificate, if we have one.
+    pub(crate) own: Option<Arc<Own>>,
 }
 
 impl Live {
-    /// Reads what the configuration points at: accounts, the agent key, and the secrets of other gateways.
-    pub(crate) fn new(config: Config) -> Live {
+    /// Reads what the configuration points at: accounts, the agent key, our certificate, and the secrets of other gateways.
+    ///
+    /// # Errors
+    /// When the certificate cannot be used: everything else can be done without.
+    pub(crate) fn new(config: Config) -> Result<Live, OwnError> {
+        let own = own_certificate(&config)?;
+        Ok(Live::with(config, own))
+    }
+
+    /// The same with a new configuration. A new certificate that cannot be used is named in the log, and the old one stays.
+    pub(crate) fn renew(&self, config: Config) -> Live {
+        let own = own_certificate(&config).unwrap_or_else(|err| {
+            error!(%err, "certificate not read again; the old one stays");
+            self.own.clone()
+        });
+        Live::with(config, own)
+    }
+
+    fn with(config: Config, own: Option<Arc<Own>>) -> Live {
         let users = Directory::new(&config.users);
         let agent_key = agent_key(&config);
         let peers = Arc::new(Peers::new(&config));
@@ -121,8 +146,16 @@ impl Live {
             agent_key,
             peers,
             table,
+            own,
         }
     }
+}
+
+fn own_certificate(config: &Config) -> Result<Option<Arc<Own>>, OwnError> {
+    if !config.has_certificate() {
+        return Ok(None);
+    }
+    Own::load(&config.uft.tls_cert, &config.uft.tls_key).map(|own| Some(Arc::new(own)))
 }
 
 /// The routes of a configuration.
@@ -352,8 +385,17 @@ impl Crowd {
     }
 }
 
+/// What is behind a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// Sessions in clear.
+    Clear,
+    /// Sessions in TLS.
+    Tls,
+}
+
 /// Accepts UFT sessions until the gateway stops.
-pub(crate) async fn listen(listener: TcpListener, gateway: Arc<Gateway>) {
+pub(crate) async fn listen(listener: TcpListener, door: Door, gateway: Arc<Gateway>) {
     let mut stopping = gateway.stopping();
     let mut crowd = Crowd::new();
     loop {
@@ -362,7 +404,7 @@ pub(crate) async fn listen(listener: TcpListener, gateway: Arc<Gateway>) {
             _ = stopping.wait_for(|&stop| stop) => return,
         };
         match accepted {
-            Ok((stream, address)) => admit(stream, address, &gateway, &mut crowd),
+            Ok((stream, address)) => admit(stream, address, door, &gateway, &mut crowd),
             Err(err) => {
                 // Out of descriptors, mostly: waiting lets sessions end; the listener must not die of it.
                 warn!(%err, "cannot accept a connection");
@@ -372,7 +414,7 @@ pub(crate) async fn listen(listener: TcpListener, gateway: Arc<Gateway>) {
     }
 }
 
-fn admit(stream: TcpStream, address: SocketAddr, gateway: &Arc<Gateway>, crowd: &mut Crowd) {
+fn admit(stream: TcpStream, address: SocketAddr, door: Door, gateway: &Arc<Gateway>, crowd: &mut Crowd) {
     let uft = &gateway.live().config.uft;
     // A reply that waits for the peer's delayed acknowledgement costs 40 ms a command.
     if let Err(err) = stream.set_nodelay(true) {
@@ -387,12 +429,19 @@ fn admit(stream: TcpStream, address: SocketAddr, gateway: &Arc<Gateway>, crowd: 
         Some(permit) => {
             let gateway = Arc::clone(gateway);
             tokio::spawn(async move {
-                conn::serve(stream, Peer::Remote(address), gateway).await;
+                match door {
+                    Door::Clear => conn::serve(stream, Peer::Remote(address), Link::default(), gateway).await,
+                    Door::Tls => serve_in_tls(stream, address, gateway).await,
+                }
                 drop(permit);
             });
         }
         None => {
             crowd.note(address);
+            // In TLS nothing can be said before a handshake, which is more than there is room for.
+            if door == Door::Tls {
+                return;
+            }
             if let Ok(place) = Arc::clone(&crowd.answering).try_acquire_owned() {
                 tokio::spawn(async move {
                     let _ = tokio::time::timeout(Duration::from_secs(5), turn_away(stream)).await;
@@ -401,6 +450,35 @@ fn admit(stream: TcpStream, address: SocketAddr, gateway: &Arc<Gateway>, crowd: 
             }
         }
     }
+}
+
+/// A session in TLS, once there is one.
+async fn serve_in_tls(stream: TcpStream, address: SocketAddr, gateway: Arc<Gateway>) {
+    let live = gateway.live();
+    let Some(own) = live.own.clone() else { return };
+    let patience = live.config.uft.idle_timeout.0.min(HANDSHAKE_TIME);
+    drop(live);
+    let mut stopping = gateway.stopping();
+    let handshake = tokio::select! {
+        handshake = tokio::time::timeout(patience, own.accept(stream)) => handshake,
+        _ = stopping.wait_for(|&stop| stop) => return,
+    };
+    match handshake {
+        Ok(Ok((secure, link))) => conn::serve(secure, Peer::Remote(address), link, gateway).await,
+        Ok(Err((err, stream))) => {
+            debug!(peer = %address.ip(), %err, "no TLS session");
+            // What is unread would make a reset of the close, and take our alert away.
+            let _ = tokio::time::timeout(patience, discard(stream)).await;
+        }
+        Err(_) => debug!(peer = %address.ip(), "no TLS session in time"),
+    }
+}
+
+/// Shuts our side down, and reads what little still comes.
+async fn discard(mut stream: TcpStream) -> std::io::Result<()> {
+    stream.shutdown().await?;
+    let mut rest = stream.take(DISCARDED);
+    tokio::io::copy(&mut rest, &mut tokio::io::sink()).await.map(drop)
 }
 
 /// A refusal in place of the herald.

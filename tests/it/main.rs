@@ -38,4 +38,5 @@ mod relay;
 mod resume;
 mod sending;
 mod submit;
+mod tls;
 mod transcripts;

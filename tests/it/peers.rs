@@ -256,11 +256,11 @@ fn secrets_are_read_again_and_the_log_warns_of_one_that_everybody_can_read() {
 fn dial(daemon: &Daemon, credentials: Credentials) -> Result<(), ClientError> {
     let endpoint = Endpoint::Tcp {
         host: "127.0.0.1".into(),
-        port: daemon.port(),
+        port: Some(daemon.port()),
     };
     let options = Options {
-        timeout: PATIENCE,
         credentials: Some(credentials),
+        ..Options::new(PATIENCE)
     };
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

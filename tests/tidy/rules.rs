@@ -63,7 +63,7 @@ const ADDRESSES: [&str; 7] = [
 /// A name, where alone it may be written, and why.
 struct Only(&'static str, &'static [&'static str], &'static str);
 
-const ONLY: [Only; 14] = [
+const ONLY: [Only; 15] = [
     Only(
         "tokio",
         &[
@@ -127,6 +127,11 @@ const ONLY: [Only; 14] = [
         "the TLS library can be replaced in one file",
     ),
     Only(
+        "rustls_native_certs",
+        &["src/tls.rs"],
+        "the TLS library can be replaced in one file",
+    ),
+    Only(
         "anyhow",
         &["src/bin/"],
         "the library's errors are types; only a program may flatten them to text",
@@ -176,10 +181,10 @@ const MODULES: [(&str, &[&str]); 19] = [
     (
         "cli",
         &[
-            "canon", "client", "display", "local", "proto", "route", "sift", "units",
+            "canon", "client", "display", "local", "proto", "route", "sift", "tls", "units",
         ],
     ),
-    ("client", &["cli", "display", "local", "proto", "units"]),
+    ("client", &["cli", "display", "local", "proto", "tls", "units"]),
     ("config", &["proto", "units"]),
     ("daemon", &["config", "display", "queue", "server", "tls"]),
     (
@@ -198,7 +203,7 @@ const MODULES: [(&str, &[&str]); 19] = [
     (
         "queue",
         &[
-            "client", "config", "deliver", "display", "peers", "post", "route", "sift",
+            "client", "config", "deliver", "display", "peers", "post", "route", "sift", "tls",
         ],
     ),
     ("route", &["display"]),
@@ -210,7 +215,7 @@ const MODULES: [(&str, &[&str]); 19] = [
         ],
     ),
     ("sift", &["proto"]),
-    ("tls", &["config"]),
+    ("tls", &["proto"]),
     ("units", &[]),
 ];
 

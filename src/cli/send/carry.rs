@@ -13,8 +13,10 @@ use tokio::task::JoinHandle;
 
 use crate::cli::console::Console;
 use crate::cli::exit::{Exit, Failure, reason};
-use crate::client::{Body, ClientError, Connection, Endpoint, Notice, Options, Parcel, Receipt};
+use crate::cli::known_hosts::{self, Tls};
+use crate::client::{Body, ClientError, Connection, Endpoint, Notice, Parcel, Receipt};
 use crate::display::shown;
+use crate::tls::TlsError;
 
 /// The first pause before a retry; each further one is twice as long.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -26,6 +28,8 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 pub(crate) struct Manner {
     /// For each step of the conversation.
     pub(crate) timeout: Duration,
+    /// In TLS or in clear.
+    pub(crate) tls: Tls,
     /// Further attempts at a file after a failure that may pass.
     pub(crate) retries: u32,
     /// The conversation on standard error.
@@ -163,14 +167,10 @@ impl Carrier {
                 if let Some((_, old)) = other {
                     old.quit(&mut watch).await;
                 }
-                let options = Options {
-                    timeout: self.manner.timeout,
-                    credentials: None,
-                };
-                Connection::open(to, &options, &mut watch)
+                known_hosts::open(to, self.manner.timeout, self.manner.tls, &mut watch)
                     .await
-                    .map_err(|e| Missed {
-                        not_sent: explained(&e),
+                    .map_err(|not_sent| Missed {
+                        not_sent,
                         met: false,
                         digest: None,
                         anew: false,
@@ -232,12 +232,15 @@ pub(crate) fn explained(error: &ClientError) -> NotSent {
         text = format!("{text}: {}", reason(source));
     }
     let failure = Failure::new(exit, shown(&text));
+    if let ClientError::Tls { why, .. } = error {
+        return failure.hint(advice(why)).into();
+    }
     let failure = match exit {
         Exit::NoUser => failure.hint("check the user name; -v shows the conversation"),
         Exit::NoHost => failure.hint("check the host name"),
-        Exit::Unreachable => {
-            failure.hint("is a UFT server running there, and which port is it on (608 without --port)?")
-        }
+        Exit::Unreachable => failure.hint(
+            "is a UFT server running there, and which port is it on (without --port 5608 for TLS, else 608)?",
+        ),
         Exit::CannotCreate => {
             failure.hint("there is no room for the file there; try again later or send less")
         }
@@ -251,6 +254,21 @@ pub(crate) fn explained(error: &ClientError) -> NotSent {
         _ => failure,
     };
     NotSent { failure, reply }
+}
+
+/// What to do when there is no TLS session.
+fn advice(error: &TlsError) -> String {
+    match error {
+        TlsError::Changed(_) => format!(
+            "nothing was sent. Either the host has a new certificate: ask its administrator, and take its old line out of \
+             {}. Or somebody is in between",
+            known_hosts::SHOWN
+        ),
+        TlsError::Certificate(_) | TlsError::Name => {
+            "nothing was sent; its administrator has to mend that, or this system has to be told of the authority".into()
+        }
+        TlsError::Handshake(_) => "nothing was sent; --tls off sends in clear, for everybody to read".into(),
+    }
 }
 
 /// What is seen of one attempt.

@@ -57,8 +57,8 @@ pub(crate) struct Order {
     pub(crate) receipt: bool,
     /// The second fork.
     pub(crate) aux: Option<Bytes>,
-    /// Port of hosts that name none.
-    pub(crate) port: u16,
+    /// Port of hosts that name none, if one was given.
+    pub(crate) port: Option<u16>,
     /// Write a job to this file instead of sending; `-` is standard output.
     pub(crate) sift: Option<PathBuf>,
     /// The local daemon's socket.
@@ -153,7 +153,7 @@ fn endpoint(recipient: &Recipient, order: &Order) -> Endpoint {
     match &recipient.host {
         Some(host) if !recipient.queued => Endpoint::Tcp {
             host: host.name.clone(),
-            port: host.port.unwrap_or(order.port),
+            port: host.port.or(order.port),
         },
         _ => Endpoint::Local(order.socket.clone()),
     }
