@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::{error, info, warn};
 use uft_spool::{Recovery, Spool};
 
@@ -59,6 +59,19 @@ pub enum DaemonError {
     },
 }
 
+/// Checks a configuration against the accounts of this host.
+///
+/// # Errors
+/// What is wrong, for people.
+pub fn check_accounts(config: &Config) -> Result<(), String> {
+    match server::users::taken_by_an_account(&config.users) {
+        None => Ok(()),
+        Some(name) => Err(format!(
+            "users.program = {name}: an account of this host has this name, and its owner would get the program's files"
+        )),
+    }
+}
+
 /// Runs the daemon until it is told to stop. `reload` reads the configuration again on SIGHUP; `ready` is told the
 /// UFT addresses once everything listens.
 ///
@@ -91,6 +104,7 @@ pub async fn run(
             gateway.live().config.notice.clone()
         }))
     };
+    let programs = tokio::spawn(server::programs::run(Arc::clone(&gateway)));
     let expirer = tokio::spawn(expire(Arc::clone(&gateway)));
 
     print_ready(&gateway.listeners()).map_err(system("write to standard output"))?;
@@ -117,7 +131,9 @@ pub async fn run(
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     expirer.abort();
     announcer.abort();
-    drain(&gateway, &mut doors).await;
+    drain(&gateway, &mut doors, &programs).await;
+    programs.abort();
+    let _ = programs.await;
     let _ = std::fs::remove_file(&config.socket);
     // The last holder closes the spool: this one, unless sessions were cut off; they go with the runtime.
     drop(gateway);
@@ -233,17 +249,17 @@ fn print_ready(listeners: &[String]) -> io::Result<()> {
     out.flush()
 }
 
-/// Lets running sessions end, for `shutdown_grace` at most.
-async fn drain(gateway: &Arc<Gateway>, doors: &mut JoinSet<()>) {
+/// Lets running sessions and programs end, for `shutdown_grace` at most.
+async fn drain(gateway: &Arc<Gateway>, doors: &mut JoinSet<()>, programs: &JoinHandle<()>) {
     gateway.stop();
     while doors.join_next().await.is_some() {}
     let grace = gateway.live().config.shutdown_grace.0;
     let deadline = tokio::time::Instant::now() + grace;
-    while gateway.busy() > 0 {
+    while gateway.busy() > 0 || !programs.is_finished() {
         if tokio::time::Instant::now() >= deadline {
             warn!(
                 sessions = gateway.busy(),
-                "sessions still running after shutdown_grace are cut off"
+                "sessions and programs still running after shutdown_grace are cut off"
             );
             return;
         }

@@ -20,7 +20,7 @@ use uft_spool::{Error, SpoolId, UserName};
 
 use super::conn::{self, Peer};
 use super::notice::Signal;
-use super::{Gateway, receipts, users, verdict};
+use super::{Gateway, removal, users, verdict};
 use crate::display::chain;
 use crate::local::{Answer, Event, Form, ItemInfo, Message, Removal, Request, Row, Status, Why};
 use crate::proto::Refusal;
@@ -186,7 +186,6 @@ async fn simple(asker: &Asker, gateway: &Arc<Gateway>, request: Request) -> Resu
     }
 }
 
-/// Removes an item; its sender is sent a receipt, if one is owed, when that is done and answered for.
 async fn discard(
     asker: &Asker,
     gateway: &Arc<Gateway>,
@@ -194,26 +193,8 @@ async fn discard(
     id: SpoolId,
     removal: Removal,
 ) -> Result<Answer, No> {
-    // What an administrator clears away, its recipient has neither received nor discarded.
     let own = asker.name.as_ref() == Some(&user);
-    let node = gateway.live().config.node.clone();
-    let (spool, owner) = (Arc::clone(&gateway.spool), user.clone());
-    let owed = work(move || {
-        let owed = own
-            .then(|| receipts::owed(&spool, &owner, id, removal, &node))
-            .flatten();
-        // Of two who remove it at once, one is told that it was gone: no receipt is sent twice.
-        spool.remove(&owner, id)?;
-        Ok(owed)
-    });
-    let owed = owed.await?;
-    match removal {
-        Removal::Received => tracing::info!(%user, spoolid = %id, "received"),
-        Removal::Discarded => tracing::info!(%user, spoolid = %id, "discarded"),
-    }
-    if let Some(owed) = owed {
-        tokio::spawn(receipts::hand_over(Arc::clone(gateway), owed));
-    }
+    removal::remove(gateway, &user, id, removal, own).await?;
     Ok(Answer::Done { stored: Vec::new() })
 }
 

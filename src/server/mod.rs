@@ -7,6 +7,9 @@
 //! | `wire_form` | its bytes as sent, written down only when they must be |
 //! | `local` | the Unix socket of this host's own programs |
 //! | `notice` | telling people of arrivals and messages |
+//! | `programs` | handing files to programs |
+//! | `process` | running a program that the administrator named |
+//! | `removal` | an item leaves an inbox |
 //! | `receipts` | receipts of NETDATA: those that come, and those that are owed |
 //! | `query` | answers to `CPQ` |
 //! | `users` | who has an inbox |
@@ -22,8 +25,11 @@ mod conn;
 mod intake;
 pub(crate) mod local;
 pub(crate) mod notice;
+mod process;
+pub(crate) mod programs;
 mod query;
 mod receipts;
+mod removal;
 pub(crate) mod users;
 mod verdict;
 mod wire_form;
@@ -140,6 +146,7 @@ impl Gateway {
     pub(crate) fn reload(&self, live: Live) {
         self.spool.set_limits(live.config.spool_limits());
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+        self.notices.programs.again();
     }
 
     /// Tells idle sessions to go, and everybody to come to an end.

@@ -27,6 +27,7 @@ mod names;
 mod netdata;
 mod notices;
 mod planted;
+mod programs;
 mod quota;
 mod receipts;
 mod receivers;
