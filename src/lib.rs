@@ -26,6 +26,7 @@
 //! | [`queue`] | which job is sent next, and when | no |
 //! | [`config`], [`units`], [`display`] | configuration; sizes and durations; remote text made visible | no |
 //! | [`local`] | the talk on the local socket | its client |
+//! | [`peers`] | the gateways that we know, and what they prove themselves by | reads secrets |
 //! | [`client`] | the client side of a connection | yes |
 //! | `server` | listeners, sessions, the local socket, notices | yes |
 //! | [`daemon`] | puts the parts together | yes |
@@ -40,6 +41,7 @@ pub mod config;
 pub mod daemon;
 pub mod display;
 pub mod local;
+pub mod peers;
 pub mod proto;
 pub mod queue;
 pub mod route;

@@ -380,7 +380,10 @@ fn the_example_configuration_is_right_and_has_every_key() {
     }
     let sections = check_text(&offered_sections(&example));
     for section in ["peer", "route", "users/program"] {
-        assert!(lookup(&sections, section).is_some(), "contrib/uftd.toml does not show {section}");
+        assert!(
+            lookup(&sections, section).is_some(),
+            "contrib/uftd.toml does not show {section}"
+        );
     }
     let written: toml::Table = example.parse().unwrap();
     for (section, value) in &effective {

@@ -7,12 +7,12 @@
 use bytes::BytesMut;
 use uft_spool::{Attribute, FileType, TypeSpec};
 
-use super::proto::{Delivery, DialogueOptions, Errand, Frame, Framer, LINE_MAX, Refusal};
+use super::proto::{Delivery, DialogueOptions, Errand, Frame, Framer, Identity, LINE_MAX, Refusal};
 
 #[path = "proto_rig.rs"]
 pub(crate) mod rig;
 
-use rig::{Client, Faults, serve};
+use rig::{Client, Faults, NONCE, credentials, serve};
 
 /// How much of an overlong line the framer shows, in bytes.
 const HEAD_MAX: usize = 64;
@@ -26,6 +26,7 @@ pub(crate) fn session(data: &[u8]) {
         burst: (first & 0x80 != 0).then_some(Refusal::OverQuota),
         write_at: (first & 0x40 != 0).then_some(3),
         commit: (first & 0x20 != 0).then_some(Refusal::NoRoom),
+        gateway: first & 0x40 != 0,
         ..Faults::default()
     };
     let whole = serve(bytes, usize::MAX, &faults);
@@ -43,7 +44,16 @@ pub(crate) fn dialogue(data: &[u8]) {
     let run = |pieces: &mut dyn Iterator<Item = &[u8]>| {
         let errands = sample_errands();
         let count = errands.len();
-        let mut client = Client::new(DialogueOptions::default(), errands, b"some\r\nbytes\r\n", b"fork");
+        let identity = (first & 0x80 != 0).then(|| Identity {
+            credentials: credentials(),
+            nonce: NONCE,
+            exporter: Vec::new(),
+        });
+        let options = DialogueOptions {
+            identity,
+            ..DialogueOptions::default()
+        };
+        let mut client = Client::new(options, errands, b"some\r\nbytes\r\n", b"fork");
         client.feed(b"");
         for piece in pieces {
             client.feed(piece);

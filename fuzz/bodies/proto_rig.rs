@@ -5,6 +5,7 @@
 use bytes::{Bytes, BytesMut};
 use uft_spool::SpoolId;
 
+use super::super::proto::proof::{Credentials, Exchange, Nonce, Role, Secret};
 use super::super::proto::{
     Action, Answer, Ask, Closing, Dialogue, DialogueOptions, Draft, Errand, Event, Fork, Greeting, LINE_MAX,
     Phase, Refusal, Session, Step,
@@ -34,6 +35,8 @@ pub(crate) struct Faults {
     pub(crate) burst_end: Option<Refusal>,
     /// Refuse the commit.
     pub(crate) commit: Option<Refusal>,
+    /// There is a gateway that can prove itself: [`credentials`].
+    pub(crate) gateway: bool,
 }
 
 /// A session, what it asked for, and what came of it.
@@ -51,11 +54,26 @@ pub(crate) struct Server {
     pub(crate) discarded: usize,
     /// How it ended.
     pub(crate) closed: Option<Closing>,
+    /// Gateways that have proven themselves.
+    pub(crate) proven: usize,
     faults: Faults,
     open: bool,
     data: Vec<u8>,
     aux: Vec<u8>,
     burst: u64,
+}
+
+/// The nonce in the rig's herald.
+pub(crate) const NONCE: Nonce = Nonce([7; 16]);
+
+/// The gateway that the rig knows, as that gateway knows the rig.
+pub(crate) fn credentials() -> Credentials {
+    let secret = Secret::of_file(b"of the rig and its gateway").expect("long enough");
+    Credentials {
+        name: "alpha".into(),
+        server: "beta".into(),
+        secret,
+    }
 }
 
 /// The users that the rig knows.
@@ -68,6 +86,7 @@ impl Server {
             host: "vm".into(),
             product: product.into(),
             max_burst: 32256,
+            nonce: faults.gateway.then_some(NONCE),
         };
         Server {
             session: Session::new(greeting),
@@ -77,6 +96,7 @@ impl Server {
             messages: Vec::new(),
             discarded: 0,
             closed: None,
+            proven: 0,
             faults,
             open: false,
             data: Vec::new(),
@@ -208,6 +228,23 @@ impl Server {
             ])),
             Ask::Agent(key) if key.expose() == "feedfacecafebeef0123" => Ok(Answer::Done),
             Ask::Agent(_) => Err(Refusal::NoAgentMatch),
+            Ask::Peer(claim) => {
+                assert!(!self.open && self.proven == 0 && self.faults.gateway);
+                let Credentials { name, server, secret } = credentials();
+                let exchange = Exchange {
+                    client: claim.name,
+                    server,
+                    server_nonce: claim.server_nonce,
+                    client_nonce: claim.client_nonce,
+                    exporter: Vec::new(),
+                };
+                let known = exchange.client.eq_ignore_ascii_case(&name);
+                if !known || !exchange.verify(Role::Client, &secret, &claim.proof) {
+                    return Err(Refusal::NotAPeer);
+                }
+                self.proven += 1;
+                Ok(Answer::Proof(exchange.prove(Role::Server, &secret)))
+            }
         }
     }
 }

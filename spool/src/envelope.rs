@@ -105,12 +105,19 @@ pub enum Proof {
     Local,
     /// Nothing but the address that the bytes came from.
     Address,
+    /// The gateway that the bytes came from has the secret that it shares with this one.
+    Peer,
+    /// The gateway that the bytes came from showed its TLS certificate.
+    Certificate,
+    /// The gateway that was asked back at its own address confirmed the key of the sender.
+    Agent,
 }
 
 /// Who sent a file: the claim, and what of it was verified.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Origin {
-    /// Login name as claimed in `FILE` (proven when `proof` is [`Proof::Local`]); empty when none was given.
+    /// Login name as claimed in `FILE` (proven when `proof` is [`Proof::Local`], vouched for by a gateway that has proven
+    /// itself); empty when none was given.
     pub user: String,
     /// NJE-style node of the sender, where one is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -119,6 +126,42 @@ pub struct Origin {
     pub host: String,
     /// What was verified.
     pub proof: Proof,
+}
+
+impl Proof {
+    /// One word for programs, as in the envelope.
+    pub fn word(self) -> &'static str {
+        match self {
+            Proof::Local => "local",
+            Proof::Address => "address",
+            Proof::Peer => "peer",
+            Proof::Certificate => "certificate",
+            Proof::Agent => "agent",
+        }
+    }
+
+    /// Whether the gateway that the bytes came from was proven, which then vouches for its users.
+    pub fn is_gateway(self) -> bool {
+        matches!(self, Proof::Peer | Proof::Certificate | Proof::Agent)
+    }
+}
+
+impl Origin {
+    /// Where the sender is: the node that a proven gateway vouches for, else the host that the bytes came from.
+    pub fn place(&self) -> &str {
+        match &self.node {
+            Some(node) if self.proof.is_gateway() => node,
+            _ => &self.host,
+        }
+    }
+
+    /// `user@place`, or the place alone when no name was given.
+    pub fn sender(&self) -> String {
+        match self.user.as_str() {
+            "" => self.place().to_owned(),
+            user => format!("{user}@{}", self.place()),
+        }
+    }
 }
 
 /// One attribute (`META key value` or its bare form), under its full key, in order of arrival.
@@ -279,6 +322,29 @@ mod tests {
         assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
         assert_eq!(of("::ffff:192.0.2.1"), of("192.0.2.1"));
+    }
+
+    #[test]
+    fn a_sender_is_at_the_node_that_a_proven_gateway_names_else_at_the_host() {
+        let of = |proof, node: Option<&str>, user: &str| {
+            let (user, host) = (user.to_owned(), "192.0.2.1".to_owned());
+            let node = node.map(str::to_owned);
+            Origin {
+                user,
+                node,
+                host,
+                proof,
+            }
+            .sender()
+        };
+        assert_eq!(of(Proof::Peer, Some("GAMMA"), "ann"), "ann@GAMMA");
+        assert_eq!(of(Proof::Agent, Some("GAMMA"), ""), "GAMMA");
+        assert_eq!(of(Proof::Certificate, None, "ann"), "ann@192.0.2.1");
+        assert_eq!(of(Proof::Address, Some("GAMMA"), "ann"), "ann@192.0.2.1");
+        assert_eq!(
+            serde_json::to_string(&Proof::Certificate).unwrap(),
+            "\"certificate\""
+        );
     }
 
     #[test]

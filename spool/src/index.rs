@@ -66,16 +66,12 @@ impl Row {
     pub(crate) fn of(user: &UserName, id: SpoolId, envelope: &Envelope) -> Row {
         let facts = &envelope.facts;
         let origin = &facts.origin;
-        let from = match origin.user.as_str() {
-            "" => origin.host.clone(),
-            user => format!("{user}@{}", origin.host),
-        };
         let stranger = (origin.proof == Proof::Address)
             .then(|| origin.host.parse().ok().map(Stranger::of))
             .flatten();
         let summary = Summary {
             id,
-            from,
+            from: origin.sender(),
             file_type: facts.stored_as,
             size: envelope.local.bytes,
             received: facts.received,

@@ -101,6 +101,8 @@ impl From<&ClientError> for Exit {
             ClientError::Local(error) => Exit::from(error),
             ClientError::NotAdmitted { why, .. } => Exit::from(*why),
             ClientError::Unfit(_) => Exit::Usage,
+            ClientError::NotProven { .. } => Exit::Refused,
+            ClientError::NoRandomBits(_) => Exit::Temporary,
         }
     }
 }

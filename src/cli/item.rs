@@ -90,7 +90,7 @@ pub(crate) fn json(item: &ItemInfo) -> ItemJson<'_> {
     ItemJson {
         id: item.id.get(),
         user: item.user.as_str(),
-        from: sender(&facts.origin),
+        from: facts.origin.sender(),
         origin: OriginJson {
             user: &facts.origin.user,
             node: facts.origin.node.as_deref(),
@@ -129,23 +129,16 @@ pub(crate) fn digest(measure: &Measure) -> String {
     format!("blake3:{}", measure.blake3.to_hex())
 }
 
-/// `user@host`, or the host alone when no name was claimed.
-pub(crate) fn sender(origin: &Origin) -> String {
-    match origin.user.as_str() {
-        "" => origin.host.clone(),
-        user => format!("{user}@{}", origin.host),
-    }
-}
-
-/// `?` before a name that nobody proved, a blank before one that the kernel did.
+/// `?` before a name that nobody proved, a blank before one that the kernel or a proven gateway stands for.
 fn mark(proof: Proof) -> char {
     match proof {
-        Proof::Local => ' ',
         Proof::Address => '?',
+        Proof::Local | Proof::Peer | Proof::Certificate | Proof::Agent => ' ',
     }
 }
 
-/// What a row says of the sender was proven or not: strangers come from an address, local users from a named host.
+/// What a row says of the sender was proven or not: strangers come from an address, local users from a named host, and
+/// those whom a proven gateway vouches for from a node.
 fn proof_of_row(from: &str) -> Proof {
     let host = from.rsplit_once('@').map_or(from, |(_, host)| host);
     let address = host.split('%').next().unwrap_or(host);
@@ -157,7 +150,7 @@ fn proof_of_row(from: &str) -> Proof {
 
 /// A sender for people: `alice@alpha`, or `?maint@192.0.2.1` when the name is only claimed.
 pub(crate) fn marked_sender(origin: &Origin) -> String {
-    let text = format!("{}{}", mark(origin.proof), shown(&sender(origin)));
+    let text = format!("{}{}", mark(origin.proof), shown(&origin.sender()));
     text.trim_start().to_owned()
 }
 
@@ -271,6 +264,9 @@ pub(crate) fn facts(item: &ItemInfo) -> Vec<String> {
     let proof = match facts.origin.proof {
         Proof::Local => "a user of this host, named by its kernel",
         Proof::Address => "nothing but the address is proven",
+        Proof::Peer => "the gateway proved itself by the shared secret",
+        Proof::Certificate => "the gateway proved itself by its certificate",
+        Proof::Agent => "the gateway confirmed the sender's key",
     };
     let mut out = Vec::new();
     let mut fact = |key: &str, value: String| out.push(format!("{key:<13}{value}"));
@@ -358,6 +354,7 @@ mod tests {
     fn a_claimed_sender_is_marked_and_a_local_one_is_not() {
         for (from, marked) in [
             ("alice@alpha", false),
+            ("alice@GAMMA", false),
             ("maint@192.0.2.1", true),
             ("root@alpha@2001:db8::1", true),
             ("x@fe80::1%eth0", true),

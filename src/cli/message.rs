@@ -128,6 +128,7 @@ async fn open(
     };
     let options = Options {
         timeout: asking.timeout,
+        credentials: None,
     };
     let opened = Connection::open(&endpoint, &options, watch).await;
     opened.map_err(|e| explained(&e).failure)

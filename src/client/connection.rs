@@ -13,7 +13,8 @@ use uft_spool::{Attribute, SpoolId};
 use super::dial::{Duplex, dial, local_session};
 use super::feed::Feed;
 use super::{Body, ClientError, Endpoint, Notice, Options, Parcel, Receipt, Watch};
-use crate::proto::{Action, At, Code, Delivery, Dialogue, DialogueOptions, Errand, Event, Fork};
+use crate::proto::proof::Nonce;
+use crate::proto::{Action, At, Code, Delivery, Dialogue, DialogueOptions, Errand, Event, Fork, Identity};
 
 /// Bytes read at a time; what a server says is short.
 const READ: usize = 4 * 1024;
@@ -35,6 +36,8 @@ pub struct Connection {
     /// Something went wrong: the next parcel needs another connection.
     spent: bool,
     ours: bool,
+    /// Nobody has to prove anything any more.
+    proven: bool,
 }
 
 impl fmt::Debug for Connection {
@@ -55,10 +58,10 @@ struct Ended {
 }
 
 impl Connection {
-    /// Connects and reads the herald.
+    /// Connects and reads the herald; with credentials both ends then prove who they are.
     ///
     /// # Errors
-    /// Nobody there, nobody who speaks UFT, or somebody who takes nothing from us.
+    /// Nobody there, nobody who speaks UFT, somebody who takes nothing from us, or not the gateway that it is to be.
     pub async fn open(
         endpoint: &Endpoint,
         options: &Options,
@@ -71,10 +74,12 @@ impl Connection {
         let (reader, writer) = tokio::io::split(stream);
         let mut connection = Connection {
             endpoint: endpoint.clone(),
+            proven: options.credentials.is_none(),
             reader,
             writer,
             dialogue: Dialogue::new(DialogueOptions {
                 transcript: true,
+                identity: identity(options)?,
                 ..DialogueOptions::default()
             }),
             input: BytesMut::from(read_ahead.as_slice()),
@@ -180,7 +185,19 @@ impl Connection {
             match self.dialogue.poll(&mut self.input) {
                 Action::Event(Event::Herald { ours, .. }) => {
                     self.ours = ours;
+                    if self.proven {
+                        return Ok(());
+                    }
+                }
+                Action::Event(Event::Proven) => {
+                    self.proven = true;
                     return Ok(());
+                }
+                Action::Event(Event::NotProven(why)) => {
+                    return Err(ClientError::NotProven {
+                        endpoint: self.endpoint.clone(),
+                        why,
+                    });
                 }
                 Action::Event(event) => {
                     tell_watcher(&event, watch);
@@ -190,6 +207,11 @@ impl Connection {
                 }
                 Action::NeedBytes if !self.ended => self.read().await?,
                 Action::Send(bytes) => self.send(bytes).await?,
+                Action::NeedBytes if self.dialogue.place() == At::Peer => {
+                    return Err(ClientError::Lost {
+                        step: At::Peer.to_string(),
+                    });
+                }
                 Action::NeedBytes | Action::WantBody { .. } | Action::Closed => {
                     return Err(self.unwelcome(last_heard));
                 }
@@ -365,6 +387,20 @@ impl Connection {
         };
         let _ = timeout(FAREWELL, rest).await;
     }
+}
+
+/// Who we are in this connection, if that is to be proven.
+fn identity(options: &Options) -> Result<Option<Identity>, ClientError> {
+    let Some(credentials) = options.credentials.clone() else {
+        return Ok(None);
+    };
+    let mut nonce = [0; 16];
+    getrandom::fill(&mut nonce).map_err(|err| ClientError::NoRandomBits(err.to_string()))?;
+    Ok(Some(Identity {
+        credentials,
+        nonce: Nonce(nonce),
+        exporter: Vec::new(),
+    }))
 }
 
 /// The server's yes: code, text, number of the item.

@@ -26,6 +26,8 @@ use uft_spool::{SpoolId, TypeSpec};
 pub use self::connection::Connection;
 use crate::local::Why;
 use crate::local::client::AskError;
+use crate::proto::NotProven;
+use crate::proto::proof::Credentials;
 
 /// Where a server is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -51,11 +53,13 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// How patient to be.
-#[derive(Clone, Copy, Debug)]
+/// How patient to be, and as whom to speak.
+#[derive(Clone, Debug)]
 pub struct Options {
     /// Longest wait for the server at any one step.
     pub timeout: Duration,
+    /// Which gateway we are, to another one that has to prove itself too; none for people.
+    pub credentials: Option<Credentials>,
 }
 
 /// A file to deliver: everything but its bytes.
@@ -194,4 +198,15 @@ pub enum ClientError {
     /// It cannot be said to any server.
     #[error("{0}")]
     Unfit(String),
+    /// The other end is not the gateway that it is to be, or does not take us for the one that we are. Nothing was sent.
+    #[error("{endpoint}: not taken for the peer gateway: {why}")]
+    NotProven {
+        /// Where.
+        endpoint: Endpoint,
+        /// Why.
+        why: NotProven,
+    },
+    /// The system has no random bits, without which nobody can prove anything.
+    #[error("no random bits from the system: {0}")]
+    NoRandomBits(String),
 }

@@ -7,6 +7,7 @@ use uft_spool::SpoolId;
 
 use super::command::{AgentKey, Auth, Fork};
 use super::draft::Draft;
+use super::proof::{Nonce, Tag};
 use super::query::Query;
 use super::reply::Reply;
 
@@ -77,6 +78,21 @@ pub enum Ask {
     Query(Query),
     /// `AGENT`: is this our key? [`Answer::Done`]
     Agent(AgentKey),
+    /// `PEER`: is it the gateway that it says it is? [`Answer::Proof`]; any refusal ends the session.
+    Peer(PeerClaim),
+}
+
+/// What `PEER` said, and what it was said in answer to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerClaim {
+    /// The name by which we are to know it: a claim until the proof is checked.
+    pub name: String,
+    /// The nonce of our herald.
+    pub server_nonce: Nonce,
+    /// Its own.
+    pub client_nonce: Nonce,
+    /// Its proof.
+    pub proof: Tag,
 }
 
 /// What `FILE` said.
@@ -101,6 +117,8 @@ pub enum Answer {
     Stored(Option<SpoolId>),
     /// The lines of the result, at most 190 bytes each.
     Lines(Vec<String>),
+    /// Yes; and our own proof.
+    Proof(Tag),
 }
 
 /// What the session waits for; drivers choose their time-out by it.

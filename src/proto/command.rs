@@ -11,6 +11,7 @@ use uft_spool::{Carriage, FileType, TypeSpec};
 
 use super::attribute;
 use super::line::{is_blank, text, word};
+use super::proof::{Nonce, Tag};
 use super::query::{BadQuery, Query};
 
 /// A line, understood.
@@ -65,6 +66,8 @@ pub enum Request {
     },
     /// `MSG`, or `MSG user` without a text.
     EmptyMessage,
+    /// `PEER name nonce proof`; `None` when that is not what stands there.
+    Peer(Option<PeerLine>),
     /// No verb of ours.
     Unknown,
 }
@@ -78,6 +81,17 @@ pub struct FileLine {
     pub from: Option<String>,
     /// How the sender offers to prove it.
     pub auth: Auth,
+}
+
+/// The operands of `PEER`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerLine {
+    /// The name by which the server is to know the client: a claim.
+    pub name: String,
+    /// The client's nonce.
+    pub nonce: Nonce,
+    /// The client's proof.
+    pub proof: Tag,
 }
 
 /// The third operand of `FILE`.
@@ -143,9 +157,11 @@ enum Verb {
     Message,
     Type,
     Name,
+    Peer,
 }
 
-/// Full spelling, shortest abbreviation, meaning; in the published order. (`CPQUERY` is the CMS spelling.)
+/// Full spelling, shortest abbreviation, meaning; in the published order. (`CPQUERY` is the CMS spelling; `PEER` is ours,
+/// after all that is published and in full only, so that it changes the meaning of nothing.)
 const VERBS: &[(&str, usize, Verb)] = &[
     ("META", 4, Verb::Meta),
     ("FILE", 4, Verb::File),
@@ -165,6 +181,7 @@ const VERBS: &[(&str, usize, Verb)] = &[
     ("MSG", 1, Verb::Message),
     ("TYPE", 1, Verb::Type),
     ("NAME", 2, Verb::Name),
+    ("PEER", 4, Verb::Peer),
 ];
 
 impl Command {
@@ -235,6 +252,7 @@ fn request(verb: Verb, rest: &str) -> Request {
         }
         Verb::Query => Request::Query(Query::parse(rest)),
         Verb::Message => message(rest),
+        Verb::Peer => Request::Peer(peer(rest)),
     }
 }
 
@@ -253,6 +271,19 @@ fn file(rest: &str) -> FileLine {
         from: (!matches!(from, "" | "-")).then(|| from.to_owned()),
         auth,
     }
+}
+
+/// Exactly three operands, of the right form.
+fn peer(rest: &str) -> Option<PeerLine> {
+    let (name, rest) = word(rest);
+    let (nonce, rest) = word(rest);
+    let (proof, rest) = word(rest);
+    rest.is_empty().then_some(())?;
+    Some(PeerLine {
+        name: name.to_owned(),
+        nonce: nonce.parse().ok()?,
+        proof: proof.parse().ok()?,
+    })
 }
 
 /// A size with an optional K, M or G (of 1024).

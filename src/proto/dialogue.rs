@@ -15,6 +15,8 @@
 //! time. After a refusal comes `ABORT`, then the next errand or `QUIT`. 2xx to `EOF` is a delivery, whatever happens to
 //! the connection after it; nothing else is.
 //!
+//! With an identity the server has to prove that it is the gateway that it is to be before anything else is said.
+//!
 //! Source: `docs/protocol.md`.
 
 mod saying;
@@ -24,9 +26,10 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 use super::command::Fork;
-use super::errand::{Action, At, DialogueOptions, Errand, Event};
+use super::errand::{Action, At, DialogueOptions, Errand, Event, Identity, NotProven};
 use super::herald::{Herald, NotWelcome};
-use super::line::{Frame, Framer, LINE_MAX, text};
+use super::line::{Frame, Framer, LINE_MAX, is_blank, text};
+use super::proof::{Credentials, Exchange, Role, Secret};
 use super::reply::Code;
 use super::wording::{Line, Manner, Words};
 
@@ -51,6 +54,8 @@ pub struct Dialogue {
     queue: VecDeque<(usize, Errand)>,
     submitted: usize,
     finishing: bool,
+    /// What the server's proof is checked against; until then nothing is said.
+    proving: Option<(Exchange, Secret)>,
     /// What the driver is still to be told.
     out: VecDeque<Action>,
     /// Replies that are still to come, oldest first.
@@ -120,6 +125,7 @@ impl Dialogue {
             queue: VecDeque::new(),
             submitted: 0,
             finishing: false,
+            proving: None,
             out: VecDeque::new(),
             awaited: VecDeque::new(),
             work: None,
@@ -264,6 +270,9 @@ impl Dialogue {
                     let client = client.replace(|c: char| c.is_control(), "_");
                     self.send([Part::Line(format!("#UFT/2 client {client}"))]);
                 }
+                if let Some(identity) = self.options.identity.take() {
+                    self.prove(&herald, identity);
+                }
             }
             Err(NotWelcome::Refused(code, text)) => {
                 for (errand, _) in std::mem::take(&mut self.queue) {
@@ -280,6 +289,44 @@ impl Dialogue {
         }
     }
 
+    /// Says who we are; what the server answers shows who it is.
+    fn prove(&mut self, herald: &Herald, identity: Identity) {
+        let Some(server_nonce) = herald.nonce else {
+            return self.not_proven(NotProven::NoNonce);
+        };
+        let Credentials { name, server, secret } = identity.credentials;
+        let exchange = Exchange {
+            client: name,
+            server,
+            server_nonce,
+            client_nonce: identity.nonce,
+            exporter: identity.exporter,
+        };
+        let proof = exchange.prove(Role::Client, &secret);
+        let line = format!("PEER {} {} {proof}", exchange.client, exchange.client_nonce);
+        self.proving = Some((exchange, secret));
+        self.say([(At::Peer, line)]);
+    }
+
+    fn proof(&mut self, code: Code, text: &str) {
+        let Some((exchange, secret)) = self.proving.take() else {
+            return;
+        };
+        let tag = text.split(is_blank).next().unwrap_or_default().parse();
+        if code.class() >= 4 {
+            self.not_proven(NotProven::Refused(code, text.to_owned()));
+        } else if tag.is_ok_and(|tag| exchange.verify(Role::Server, &secret, &tag)) {
+            self.event(Event::Proven);
+        } else {
+            self.not_proven(NotProven::Wrong);
+        }
+    }
+
+    fn not_proven(&mut self, why: NotProven) {
+        self.event(Event::NotProven(why));
+        self.end();
+    }
+
     fn replied(&mut self, server: Server, code: Code, text: &str) {
         let Some(at) = self.awaited.pop_front() else {
             return self.unasked(code, text);
@@ -287,6 +334,7 @@ impl Dialogue {
         match (at, code.class()) {
             (At::Quit, _) => self.end(),
             (At::Abort, _) => {}
+            (At::Peer, _) => self.proof(code, text),
             (_, 4 | 5) => self.refused(server, at, code, text),
             (At::Data, 3) if server.pipelined => {}
             (At::Data, 2 | 3) if !server.pipelined => self.go(server),

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use uft_spool::{Attribute, SpoolId, TypeSpec};
 
 use super::command::Fork;
+use super::proof::{Credentials, Nonce};
 use super::reply::Code;
 
 /// How to talk.
@@ -19,6 +20,33 @@ pub struct DialogueOptions {
     pub pipeline: bool,
     /// Report every line, both ways, as [`Event::Sent`] and [`Event::Heard`].
     pub transcript: bool,
+    /// Which gateway we are, to a server that is to be another one: nothing is said to it before both have proven it.
+    pub identity: Option<Identity>,
+}
+
+/// Which gateway we are, and which one the other end is to be.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Both names, and what both gateways have.
+    pub credentials: Credentials,
+    /// Fresh random bits for each connection.
+    pub nonce: Nonce,
+    /// What the TLS session exports; empty in clear.
+    pub exporter: Vec<u8>,
+}
+
+/// Why the other end is not taken for the gateway that it is to be.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotProven {
+    /// Its herald has no nonce.
+    #[error("it asks for no proof, so it has no secret in common with anybody")]
+    NoNonce,
+    /// It does not take ours.
+    #[error("it does not accept our proof: {0} {1}")]
+    Refused(Code, String),
+    /// It does not have the secret.
+    #[error("its own proof is wrong: it does not have the secret")]
+    Wrong,
 }
 
 impl Default for DialogueOptions {
@@ -27,6 +55,7 @@ impl Default for DialogueOptions {
             client: None,
             pipeline: true,
             transcript: false,
+            identity: None,
         }
     }
 }
@@ -101,6 +130,10 @@ pub enum Event {
         /// 1 or 2 (UFT/1, UFT/2).
         level: u8,
     },
+    /// Both ends have proven who they are.
+    Proven,
+    /// The other end has not proven who it is; the conversation is over, and nothing but our proof was said.
+    NotProven(NotProven),
     /// A line that we sent, or the length of a payload.
     Sent(String),
     /// A line that the server sent.
@@ -191,6 +224,8 @@ pub enum Event {
 pub enum At {
     /// The first line.
     Herald,
+    /// The reply to `PEER`.
+    Peer,
     /// The reply to `FILE`.
     File,
     /// The reply to `USER`.
@@ -219,6 +254,7 @@ impl fmt::Display for At {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             At::Herald => "herald",
+            At::Peer => "PEER",
             At::File => "FILE",
             At::User => "USER",
             At::Type => "TYPE",

@@ -4,6 +4,7 @@
 //! Source: heralds of the implementations in the field, listed in `docs/protocol.md`.
 
 use super::line::is_blank;
+use super::proof::Nonce;
 use super::reply::{Code, Reply, clean};
 
 /// What our server says of itself.
@@ -15,15 +16,18 @@ pub struct Greeting {
     pub product: String,
     /// The largest burst that clients of the field may send, in bytes (any is taken). 32256 is what they know.
     pub max_burst: u32,
+    /// What gateways that know us put into their proof, fresh for each connection; none when there are no such gateways.
+    pub nonce: Option<Nonce>,
 }
 
 impl Greeting {
     pub(super) fn reply(&self) -> Reply {
         let (host, product) = (token(&self.host), token(&self.product));
-        Reply::new(
-            223,
-            &format!("{host} UFT/2 {product} {} ; ready.", self.max_burst),
-        )
+        let mut text = format!("{host} UFT/2 {product} {} ; ready.", self.max_burst);
+        if let Some(nonce) = &self.nonce {
+            text.push_str(&format!(" {NONCE}{nonce}"));
+        }
+        Reply::new(223, &text)
     }
 
     /// `HELP`: our own words, and nothing about the host.
@@ -35,6 +39,9 @@ impl Greeting {
         Reply::bulk(614, &lines, 214, "HELP: end of HELP")
     }
 }
+
+/// What stands before the nonce, as the last word of a herald.
+const NONCE: &str = "nonce=";
 
 const HELP: &[&str] = &[
     "FILE <size> <from> <auth>     announce a file",
@@ -68,6 +75,8 @@ pub struct Herald {
     pub product: Option<String>,
     /// The largest burst in bytes, when a usable one was said: `1 <= n`.
     pub max_burst: Option<u32>,
+    /// The server's nonce, when it knows gateways by a secret.
+    pub nonce: Option<Nonce>,
 }
 
 /// The first line is no welcome.
@@ -108,10 +117,15 @@ impl Herald {
             .next()
             .and_then(|word| word.trim_end_matches(';').parse().ok())
             .filter(|&n: &u32| n > 0);
+        let nonce = text
+            .split_once(';')
+            .and_then(|(_, remark)| remark.split(is_blank).find_map(|word| word.strip_prefix(NONCE)))
+            .and_then(|nonce| nonce.parse().ok());
         Ok(Herald {
             level,
             product,
             max_burst,
+            nonce,
         })
     }
 
@@ -134,6 +148,7 @@ mod tests {
             level,
             product: product.map(str::to_owned),
             max_burst,
+            nonce: None,
         })
     }
 
@@ -143,6 +158,7 @@ mod tests {
             host: "a b".into(),
             product: "uftd/0.1.0".into(),
             max_burst: 32256,
+            nonce: None,
         };
         let reply = greeting.reply();
         let (code, text) = reply.lines().next().unwrap();
@@ -160,6 +176,7 @@ mod tests {
             host: "h".repeat(255),
             product: "uftd/0.1.0".into(),
             max_burst: 32256,
+            nonce: None,
         };
         assert!(
             greeting
@@ -170,6 +187,35 @@ mod tests {
                 .1
                 .ends_with("32256 ; ready.")
         );
+    }
+
+    #[test]
+    fn a_nonce_is_the_last_word_of_a_herald_that_stays_short() {
+        let greeting = Greeting {
+            host: "h".repeat(255),
+            product: "uftd/0.1.0".into(),
+            max_burst: 32256,
+            nonce: Some(Nonce([0xab; 16])),
+        };
+        let reply = greeting.reply();
+        let (code, text) = reply.lines().next().unwrap();
+        assert!(
+            text.ends_with(&format!(" ; ready. nonce={}", "ab".repeat(16))),
+            "{text}"
+        );
+        assert!(text.len() + "223 \r\n".len() < 200);
+        let herald = Herald::parse(&format!("{code} {text}")).unwrap();
+        assert_eq!(herald.nonce, greeting.nonce);
+        assert!(herald.is_ours() && herald.max_burst == Some(32256));
+        for none in [
+            "; nonce=",
+            "; nonce=xy",
+            "nonce=abababababababababababababababab",
+            ";nonce",
+        ] {
+            let herald = Herald::parse(&format!("223 h UFT/2 uftd/1 1 {none}")).unwrap();
+            assert_eq!(herald.nonce, None, "{none}");
+        }
     }
 
     #[test]

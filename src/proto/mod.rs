@@ -9,6 +9,7 @@
 //! | `draft` | what was said of a file so far |
 //! | `reply`, `refusal` | what the server says, and the one table of refusals |
 //! | `herald` | the first line of a server |
+//! | `proof` | how two gateways prove to each other who they are |
 //! | `dialogue` | the client side of a connection |
 //! | `errand` | what a dialogue and its driver say to each other |
 //! | `wording` | the lines that a client says |
@@ -25,6 +26,9 @@ mod draft;
 mod errand;
 mod herald;
 mod line;
+#[cfg(test)]
+mod peer_tests;
+pub mod proof;
 mod query;
 mod refusal;
 mod reply;
@@ -33,12 +37,12 @@ mod session;
 mod transcript_tests;
 mod wording;
 
-pub use ask::{Answer, Ask, Closing, Opening, Phase, Step};
+pub use ask::{Answer, Ask, Closing, Opening, PeerClaim, Phase, Step};
 pub use attribute::{BadKey, key as attribute_key};
-pub use command::{AgentKey, Auth, BadCount, Command, FileLine, Fork, Request, type_text};
+pub use command::{AgentKey, Auth, BadCount, Command, FileLine, Fork, PeerLine, Request, type_text};
 pub use dialogue::{Dialogue, FIELD_BURST_MAX, ONE_PIECE_MAX, OUR_BURST_MAX};
 pub use draft::{ATTRIBUTE_BYTES_MAX, ATTRIBUTES_MAX, Draft, Expected, NAME_MAX, XID_MAX};
-pub use errand::{Action, At, Delivery, DialogueOptions, Errand, Event};
+pub use errand::{Action, At, Delivery, DialogueOptions, Errand, Event, Identity, NotProven};
 pub use herald::{Greeting, Herald, NotWelcome};
 pub use line::{Frame, Framer, LINE_MAX, text};
 pub use query::{BadQuery, Query};

@@ -33,6 +33,8 @@
 //! 4. Every addressed file ends in exactly one [`Ask::Commit`] or [`Ask::Discard`], at the latest before [`Step::Close`].
 //! 5. What was said of one file never appears on the next: `EOF` and `ABORT` start a new draft, accepted or not.
 //! 6. Refusals in a row are counted; whoever speaks another protocol is shown out.
+//! 7. `PEER` comes before every `FILE`, once. Whatever else is said with it ends the session: what follows was meant as
+//!    a gateway's, and must not be taken from somebody who is none.
 //!
 //! Sources: RFC 1440; `docs/protocol.md` for the numbers, and for where and why this differs from older servers.
 
@@ -40,8 +42,8 @@ mod answers;
 
 use bytes::BytesMut;
 
-use super::ask::{Answer, Ask, Closing, Opening, Phase, Step};
-use super::command::{Command, FileLine, Fork, Request};
+use super::ask::{Answer, Ask, Closing, Opening, PeerClaim, Phase, Step};
+use super::command::{Command, FileLine, Fork, PeerLine, Request};
 use super::draft::Draft;
 use super::herald::Greeting;
 use super::line::{Frame, Framer, LINE_MAX};
@@ -56,6 +58,8 @@ pub const REFUSALS_MAX: u32 = 20;
 #[derive(Debug)]
 pub struct Session {
     greeting: Greeting,
+    /// The peer has proven which gateway it is.
+    proven: bool,
     framer: Framer,
     state: State,
     /// A reply that an answer has earned; the next poll hands it out.
@@ -108,6 +112,7 @@ enum Pending {
     Message { verb: String },
     Query,
     Agent,
+    Peer,
 }
 
 /// What follows a discarded file.
@@ -123,6 +128,7 @@ impl Session {
     pub fn new(greeting: Greeting) -> Session {
         Session {
             greeting,
+            proven: false,
             framer: Framer::new(LINE_MAX),
             state: State::Herald,
             reply: None,
@@ -304,7 +310,30 @@ impl Session {
                 self.ask(Pending::Message { verb }, Ask::Message { to, text, from })
             }
             Request::EmptyMessage => self.refuse(&Refusal::MissingOperand),
+            Request::Peer(line) => self.peer(verb, line),
             Request::Unknown => self.refuse(&Refusal::UnknownVerb { verb }),
+        }
+    }
+
+    /// A server that knows no gateway has never heard of `PEER`, as those of the field have not.
+    fn peer(&mut self, verb: String, line: Option<PeerLine>) -> Step {
+        let Some(server_nonce) = self.greeting.nonce else {
+            return self.refuse(&Refusal::UnknownVerb { verb });
+        };
+        if self.proven || self.opened || self.addressed {
+            return self.refuse_and_end(&Refusal::Sequence);
+        }
+        match line {
+            None => self.refuse_and_end(&Refusal::NotAPeer),
+            Some(PeerLine { name, nonce, proof }) => {
+                let claim = PeerClaim {
+                    name,
+                    server_nonce,
+                    client_nonce: nonce,
+                    proof,
+                };
+                self.ask(Pending::Peer, Ask::Peer(claim))
+            }
         }
     }
 

@@ -34,6 +34,7 @@ fn the_herald_and_118_are_one_reply() {
         host: "vm".into(),
         product: "uftd/1".into(),
         max_burst: 32256,
+        nonce: None,
     });
     let Step::Reply(reply) = session.poll(&mut BytesMut::new()) else {
         panic!("a herald")
@@ -119,6 +120,7 @@ fn data_0_is_answered_in_one_reply() {
         host: "h".into(),
         product: "p".into(),
         max_burst: 1,
+        nonce: None,
     });
     session.poll(&mut BytesMut::new());
     let mut head = BytesMut::from(HEAD);
@@ -328,6 +330,7 @@ fn nothing_is_known_of_an_agent_key() {
         host: "h".into(),
         product: "p".into(),
         max_burst: 1,
+        nonce: None,
     });
     session.poll(&mut BytesMut::new());
     let step = session.poll(&mut BytesMut::from("FILE 18 root AGENT feedface\n"));
@@ -366,6 +369,7 @@ fn a_driver_can_end_a_session_with_a_last_word() {
             host: "h".into(),
             product: "p".into(),
             max_burst: 1,
+            nonce: None,
         });
         let mut input = BytesMut::from(bytes);
         let mut ends = Vec::new();

@@ -28,7 +28,10 @@ use super::intake::{Intake, IntakeError};
 use super::{Gateway, query, verdict};
 use crate::config::{Strangers, Uft};
 use crate::local::Message;
-use crate::proto::{Answer, Ask, Closing, Draft, Fork, Opening, Phase, Refusal, Reply, Session, Step};
+use crate::peers::ProvenPeer;
+use crate::proto::{
+    Answer, Ask, Closing, Draft, Fork, Opening, PeerClaim, Phase, Refusal, Reply, Session, Step,
+};
 
 /// Bytes read and written at a time inside a burst.
 const SLICE: usize = 256 * 1024;
@@ -109,6 +112,8 @@ impl Ended {
 struct Conn<S> {
     stream: S,
     peer: Peer,
+    /// The gateway at the other end, once it has proven which one it is.
+    proven: Option<ProvenPeer>,
     gateway: Arc<Gateway>,
     session: Session,
     input: BytesMut,
@@ -168,6 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         Conn {
             stream,
             peer,
+            proven: None,
             gateway,
             session,
             input: BytesMut::with_capacity(COMMANDS),
@@ -344,14 +350,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 }
                 _ => Err(Refusal::NoAgentMatch),
             },
+            Ask::Peer(claim) => self.prove(&claim),
         };
         self.session.answer(verdict);
         Ok(())
     }
 
+    fn prove(&mut self, claim: &PeerClaim) -> Result<Answer, Refusal> {
+        match self.gateway.live().peers.check(claim, &[]) {
+            Some((peer, tag)) => {
+                info!(gateway = peer.name, "has proven itself by the shared secret");
+                self.proven = Some(peer);
+                Ok(Answer::Proof(tag))
+            }
+            None => {
+                warn!(name = ?claim.name, "refused: the proof is not that of a gateway of this name");
+                Err(Refusal::NotAPeer)
+            }
+        }
+    }
+
     fn open(&mut self, opening: &Opening) -> Result<Answer, Refusal> {
         let live = self.gateway.live();
-        if matches!(self.peer, Peer::Remote(_)) && live.config.limits.strangers == Strangers::Refuse {
+        if self.stranger().is_some() && live.config.limits.strangers == Strangers::Refuse {
             return Err(Refusal::NotAPeer);
         }
         match opening.size {
@@ -514,10 +535,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             Peer::Remote(address) => super::notice::message_budget(address.ip()),
             Peer::Local(user) => user.to_string(),
         };
-        let origin = self.claimed(from.unwrap_or_default());
+        let origin = self.claimed(from.unwrap_or_default(), None);
         let sender = Message {
+            host: origin.place().to_owned(),
             from: origin.user,
-            host: origin.host,
             proof: origin.proof,
             to,
             text,
@@ -527,19 +548,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     }
 
     fn origin(&self, draft: &Draft) -> Origin {
-        self.claimed(draft.from.clone().unwrap_or_default())
+        let vouched = draft
+            .attributes
+            .iter()
+            .rfind(|attribute| attribute.key == "ORIGIN");
+        let vouched = vouched.map(|attribute| attribute.value.as_str());
+        self.claimed(draft.from.clone().unwrap_or_default(), vouched)
     }
 
-    /// The sender, with what was proven; a local user's own name replaces whatever is claimed.
-    fn claimed(&self, user: String) -> Origin {
-        match &self.peer {
-            Peer::Remote(address) => Origin {
+    /// The sender, with what was proven; a local user's own name replaces whatever is claimed. `vouched` is what a gateway
+    /// says of the sender; of anybody else it proves nothing.
+    fn claimed(&self, user: String, vouched: Option<&str>) -> Origin {
+        match (&self.peer, &self.proven) {
+            (Peer::Remote(address), Some(gateway)) => {
+                gateway.origin(user, vouched, address.ip().to_canonical().to_string())
+            }
+            (Peer::Remote(address), None) => Origin {
                 user,
                 node: None,
                 host: address.ip().to_canonical().to_string(),
                 proof: Proof::Address,
             },
-            Peer::Local(user) => {
+            (Peer::Local(user), _) => {
                 let live = self.gateway.live();
                 Origin {
                     user: user.to_string(),
@@ -551,10 +581,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         }
     }
 
+    /// Whose quota counts; nobody's for a local user or a gateway that has proven itself.
     fn stranger(&self) -> Option<Stranger> {
-        match &self.peer {
-            Peer::Remote(address) => Some(Stranger::of(address.ip())),
-            Peer::Local(_) => None,
+        match (&self.peer, &self.proven) {
+            (Peer::Remote(address), None) => Some(Stranger::of(address.ip())),
+            (Peer::Remote(_), Some(_)) | (Peer::Local(_), _) => None,
         }
     }
 

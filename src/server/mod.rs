@@ -53,6 +53,8 @@ use self::notice::Notices;
 use self::users::Directory;
 use crate::config::Config;
 use crate::local::Message;
+use crate::peers::Peers;
+use crate::proto::proof::Nonce;
 use crate::proto::{Greeting, Refusal, Reply};
 
 /// The largest burst that our herald announces: what old clients take for a hard limit.
@@ -87,17 +89,20 @@ pub(crate) struct Live {
     pub(crate) config: Config,
     pub(crate) users: Directory,
     pub(crate) agent_key: Option<Vec<u8>>,
+    pub(crate) peers: Peers,
 }
 
 impl Live {
-    /// Reads what the configuration points at: accounts, and the agent key.
+    /// Reads what the configuration points at: accounts, the agent key, and the secrets of other gateways.
     pub(crate) fn new(config: Config) -> Live {
         let users = Directory::new(&config.users);
         let agent_key = agent_key(&config);
+        let peers = Peers::new(&config);
         Live {
             config,
             users,
             agent_key,
+            peers,
         }
     }
 }
@@ -192,10 +197,12 @@ impl Gateway {
     }
 
     fn greeting(&self) -> Greeting {
+        let live = self.live();
         Greeting {
-            host: self.live().config.hostname.clone(),
+            host: live.config.hostname.clone(),
             product: format!("uftd/{}", env!("CARGO_PKG_VERSION")),
             max_burst: ANNOUNCED_BURST,
+            nonce: live.peers.any_secret().then(fresh_nonce).flatten(),
         }
     }
 
@@ -226,6 +233,15 @@ impl Gateway {
             _ => Err(Refusal::NotLoggedOn { name }),
         }
     }
+}
+
+/// Random bits for one connection. Without them nobody can prove anything on it, which is all.
+fn fresh_nonce() -> Option<Nonce> {
+    let mut bits = [0; 16];
+    getrandom::fill(&mut bits)
+        .inspect_err(|err| warn!(%err, "no random bits: gateways cannot prove themselves"))
+        .ok()?;
+    Some(Nonce(bits))
 }
 
 /// Those for whom there is no place.

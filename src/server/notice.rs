@@ -154,7 +154,7 @@ fn arrival_line(item: &Item, more: usize) -> String {
     format!(
         "file {} from {}:{name} ({} bytes){}; uft receive {}",
         item.id,
-        shown_sender(&facts.origin.user, &facts.origin.host),
+        shown_sender(&facts.origin.user, facts.origin.place()),
         item.envelope.local.bytes,
         others(more),
         item.id,

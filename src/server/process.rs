@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::timeout;
-use uft_spool::{Content, Item, Proof};
+use uft_spool::{Content, Item};
 
 use crate::display;
 
@@ -168,10 +168,6 @@ fn environment(item: &Item) -> Vec<(&'static str, String)> {
     let facts = &item.envelope.facts;
     let attribute = |key| facts.attribute(key).unwrap_or_default().to_owned();
     let receipt = facts.receipt.as_ref();
-    let proof = match facts.origin.proof {
-        Proof::Local => "local",
-        Proof::Address => "address",
-    };
     let values = [
         ("UFT_USER", item.user.to_string()),
         ("UFT_ID", item.id.to_string()),
@@ -180,7 +176,8 @@ fn environment(item: &Item) -> Vec<(&'static str, String)> {
         ("UFT_SIZE", item.envelope.local.bytes.to_string()),
         ("UFT_FROM", facts.origin.user.clone()),
         ("UFT_HOST", facts.origin.host.clone()),
-        ("UFT_PROOF", proof.to_owned()),
+        ("UFT_NODE", facts.origin.node.clone().unwrap_or_default()),
+        ("UFT_PROOF", facts.origin.proof.word().to_owned()),
         ("UFT_TITLE", attribute("TITLE")),
         ("UFT_CLASS", attribute("CLASS")),
         (
@@ -208,7 +205,7 @@ mod tests {
     use std::fs;
     use std::sync::Arc;
 
-    use uft_spool::{Form, Limits, Origin, Spool, SpoolId, UserName};
+    use uft_spool::{Form, Limits, Origin, Proof, Spool, SpoolId, UserName};
 
     use super::super::intake::Intake;
     use super::*;

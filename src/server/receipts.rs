@@ -123,6 +123,8 @@ fn asks_at_all(item: &Item) -> bool {
 fn is_proven(origin: &Origin) -> bool {
     match origin.proof {
         Proof::Local => true,
+        // A sender elsewhere, by the word of a gateway: a receipt is not sent over the network yet.
+        Proof::Peer | Proof::Certificate | Proof::Agent => false,
         // Anybody can send from an address and say any name.
         Proof::Address => false,
     }

@@ -133,6 +133,7 @@ impl Carrier {
                 }
                 let options = Options {
                     timeout: self.manner.timeout,
+                    credentials: None,
                 };
                 Connection::open(to, &options, &mut watch)
                     .await

@@ -16,6 +16,9 @@ impl Dialogue {
     /// Says the next thing, if it is time to say one.
     pub(super) fn advance(&mut self) -> bool {
         let Some(server) = self.server else { return false };
+        if self.proving.is_some() {
+            return false;
+        }
         let idle = self.awaited.is_empty();
         let Some(work) = &mut self.work else {
             return self.next_errand(server);
@@ -206,7 +209,7 @@ impl Dialogue {
         }
     }
 
-    fn say(&mut self, lines: impl IntoIterator<Item = Line>) {
+    pub(super) fn say(&mut self, lines: impl IntoIterator<Item = Line>) {
         let (places, lines): (Vec<At>, Vec<Part>) =
             lines.into_iter().map(|(at, line)| (at, Part::Line(line))).unzip();
         self.awaited.extend(places);

@@ -76,6 +76,12 @@ impl Session {
                 Some(Reply::bulk(699, &lines, 200, "ACK"))
             }
             (Pending::Agent, Ok(_)) => Some(Reply::new(200, "ACK AGENT")),
+            (Pending::Peer, Ok(Answer::Proof(tag))) => {
+                self.proven = true;
+                Some(Reply::new(200, &format!("{tag} ; PEER okay")))
+            }
+            // One answer for whatever is wrong.
+            (Pending::Peer, _) => Some(self.refusal_and_end(&Refusal::NotAPeer)),
             (
                 Pending::Recipient(_) | Pending::Message { .. } | Pending::Query | Pending::Agent,
                 Err(refusal),

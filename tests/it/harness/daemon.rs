@@ -281,6 +281,11 @@ impl Daemon {
         Wire::open(self.address())
     }
 
+    /// A connection whose herald was not read.
+    pub(crate) fn connect_silent(&self) -> Wire {
+        Wire::silent(self.address())
+    }
+
     /// `sendfile` with these arguments, as this user of the system; `TO` stands for nobody: write it.
     pub(crate) fn sendfile<A: AsRef<std::ffi::OsStr>>(
         &self,
