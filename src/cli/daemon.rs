@@ -144,7 +144,7 @@ pub(crate) fn answered(answer: Answer) -> Result<Answer, Failure> {
         Why::NotAllowed => failure.hint("only root and the daemon's own user may use another user's inbox"),
         Why::NotReceiving => failure.hint("the user gets messages while uft watch runs"),
         Why::NoRoom => failure.hint("make room: receive or discard what is in the inbox"),
-        Why::NoUser | Why::Unavailable | Why::Failed | Why::Malformed => failure,
+        Why::NoUser | Why::NoRoute | Why::Unavailable | Why::Failed | Why::Malformed => failure,
     })
 }
 
@@ -156,6 +156,7 @@ pub(crate) fn unexpected(answer: &Answer) -> Failure {
         Answer::Content { .. } => "a file",
         Answer::Event(_) => "an event",
         Answer::Status(_) => "its status",
+        Answer::Lines(_) => "some lines",
         Answer::Done { .. } => "that it is done",
         Answer::Refused { .. } => "a refusal",
     };

@@ -67,6 +67,7 @@ impl From<Why> for Exit {
         match why {
             Why::NoItem => Exit::NoInput,
             Why::NoUser => Exit::NoUser,
+            Why::NoRoute => Exit::NoHost,
             Why::NotAllowed => Exit::Refused,
             Why::NoRoom => Exit::CannotCreate,
             Why::NotReceiving | Why::Unavailable => Exit::Temporary,

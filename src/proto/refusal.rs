@@ -20,6 +20,18 @@ pub enum Refusal {
         /// The recipient as asked for.
         name: String,
     },
+    /// The recipient is elsewhere, and nothing says how to get there.
+    #[error("no route to {name:?}")]
+    NoRoute {
+        /// The recipient as asked for.
+        name: String,
+    },
+    /// The way to the recipient of a message, or to whom a question is for, is cut.
+    #[error("nobody answers on the way to {name:?}")]
+    NoAnswer {
+        /// Whom it was for.
+        name: String,
+    },
     /// The item has been here before, or has come too far.
     #[error("relay loop")]
     Loop,
@@ -134,6 +146,8 @@ impl Refusal {
             Refusal::TooMany { .. }
             | Refusal::NoSuchUser { .. }
             | Refusal::NoRelay { .. }
+            | Refusal::NoRoute { .. }
+            | Refusal::NoAnswer { .. }
             | Refusal::Loop
             | Refusal::NoRoom
             | Refusal::OverQuota
@@ -169,6 +183,10 @@ impl From<&Refusal> for Reply {
             }
             Refusal::NoRelay { name } => {
                 Reply::new(567, &format!("{}; not enrolled for relay.", short(name)))
+            }
+            Refusal::NoRoute { name } => Reply::new(532, &format!("{}; no route there.", short(name))),
+            Refusal::NoAnswer { name } => {
+                Reply::new(545, &format!("{}; nobody answers on the way there.", short(name)))
             }
             Refusal::Loop => Reply::new(500, "loop; this file has been here before."),
             Refusal::NotAPeer => Reply::new(568, "client host is not a peer."),

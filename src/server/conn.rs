@@ -22,16 +22,17 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{Instrument, debug, info, warn};
-use uft_spool::{Committed, Origin, Proof, Stranger, UserName};
+use uft_spool::{Attribute, Committed, Origin, Proof, Stranger, UserName};
 
 use super::intake::{Intake, IntakeError};
-use super::{Gateway, query, verdict};
+use super::onward::{self, Speaker};
+use super::{Gateway, verdict};
 use crate::config::{Strangers, Uft};
-use crate::local::Message;
 use crate::peers::ProvenPeer;
 use crate::proto::{
     Answer, Ask, Closing, Draft, Fork, Opening, PeerClaim, Phase, Refusal, Reply, Session, Step,
 };
+use crate::route::Party;
 
 /// Bytes read and written at a time inside a burst.
 const SLICE: usize = 256 * 1024;
@@ -337,11 +338,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 self.give_up().await;
                 Ok(Answer::Done)
             }
-            Ask::Message { to, text, from } => self.message(&to, text, from).await,
-            Ask::Query(asked) => {
-                let gateway = Arc::clone(&self.gateway);
-                let lines = blocking(move || query::answer(&gateway, &asked, Timestamp::now())).await;
-                Ok(Answer::Lines(lines))
+            Ask::Message {
+                to,
+                text,
+                from,
+                attributes,
+            } => {
+                let speaker = self.speaker(from, &attributes);
+                let told = onward::message(&self.gateway, &speaker, &to, text, &attributes).await;
+                told.map(|()| Answer::Done)
+            }
+            Ask::Query { query, attributes } => {
+                let speaker = self.speaker(None, &attributes);
+                let at = onward::asked_of(&attributes);
+                let answer = onward::question(&self.gateway, &speaker, at, &query, &attributes).await;
+                answer.map(Answer::Lines)
             }
             Ask::Agent(key) => match self.gateway.live().agent_key.as_deref() {
                 // Digests compare in constant time: how long the answer takes tells nothing of the key.
@@ -526,34 +537,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         }
     }
 
-    async fn message(&self, to: &str, text: String, from: Option<String>) -> Result<Answer, Refusal> {
-        // One answer for "no such user" and "not there": a message does not tell who exists.
-        let to = to
-            .parse::<UserName>()
-            .map_err(|_| Refusal::NotLoggedOn { name: to.to_owned() })?;
-        let budget = match &self.peer {
-            Peer::Remote(address) => super::notice::message_budget(address.ip()),
-            Peer::Local(user) => user.to_string(),
+    /// Who speaks, for what is not a file.
+    fn speaker(&self, from: Option<String>, said: &[Attribute]) -> Speaker {
+        let origin = self.claimed(from.unwrap_or_default(), vouched(said));
+        let budget = match (&self.peer, &self.proven) {
+            (Peer::Local(user), _) => user.to_string(),
+            // All the users behind it are not to share one allowance.
+            (Peer::Remote(_), Some(gateway)) => format!("{} {}", gateway.name, origin.sender()),
+            (Peer::Remote(address), None) => super::notice::message_budget(address.ip()),
         };
-        let origin = self.claimed(from.unwrap_or_default(), None);
-        let sender = Message {
-            host: origin.place().to_owned(),
-            from: origin.user,
-            proof: origin.proof,
-            to,
-            text,
-            at: Timestamp::now().as_second(),
+        let party = Party {
+            local: matches!(self.peer, Peer::Local(_)),
+            link: self.proven.as_ref().map(|gateway| gateway.name.clone()),
         };
-        self.gateway.tell(sender, budget).await.map(|()| Answer::Done)
+        Speaker {
+            party,
+            origin,
+            budget,
+        }
     }
 
     fn origin(&self, draft: &Draft) -> Origin {
-        let vouched = draft
-            .attributes
-            .iter()
-            .rfind(|attribute| attribute.key == "ORIGIN");
-        let vouched = vouched.map(|attribute| attribute.value.as_str());
-        self.claimed(draft.from.clone().unwrap_or_default(), vouched)
+        self.claimed(draft.from.clone().unwrap_or_default(), vouched(&draft.attributes))
     }
 
     /// The sender, with what was proven; a local user's own name replaces whatever is claimed. `vouched` is what a gateway
@@ -607,6 +612,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             blocking(move || drop(intake)).await;
         }
     }
+}
+
+/// What a gateway says of who sent something: the last `ORIGIN` counts.
+fn vouched(said: &[Attribute]) -> Option<&str> {
+    let origin = said.iter().rfind(|attribute| attribute.key == "ORIGIN")?;
+    Some(&origin.value)
 }
 
 /// Runs something that blocks, on the threads meant for it.

@@ -7,6 +7,7 @@
 //! | `wire_form` | its bytes as sent, written down only when they must be |
 //! | `local` | the Unix socket of this host's own programs |
 //! | `notice` | telling people of arrivals and messages |
+//! | `onward` | messages and questions for other nodes |
 //! | `programs` | handing files to programs |
 //! | `process` | running a program that the administrator named |
 //! | `removal` | an item leaves an inbox |
@@ -25,6 +26,7 @@ mod conn;
 mod intake;
 pub(crate) mod local;
 pub(crate) mod notice;
+mod onward;
 mod process;
 pub(crate) mod programs;
 mod query;
@@ -56,6 +58,7 @@ use crate::local::Message;
 use crate::peers::Peers;
 use crate::proto::proof::Nonce;
 use crate::proto::{Greeting, Refusal, Reply};
+use crate::route::{Plan, Rule, Table};
 
 /// The largest burst that our herald announces: what old clients take for a hard limit.
 const ANNOUNCED_BURST: u32 = 32_256;
@@ -90,6 +93,8 @@ pub(crate) struct Live {
     pub(crate) users: Directory,
     pub(crate) agent_key: Option<Vec<u8>>,
     pub(crate) peers: Peers,
+    /// Where other nodes are.
+    pub(crate) table: Table,
 }
 
 impl Live {
@@ -98,13 +103,31 @@ impl Live {
         let users = Directory::new(&config.users);
         let agent_key = agent_key(&config);
         let peers = Peers::new(&config);
+        let table = table(&config);
         Live {
             config,
             users,
             agent_key,
             peers,
+            table,
         }
     }
+}
+
+/// The routes of a configuration.
+fn table(config: &Config) -> Table {
+    let rules = config.routes.iter().map(|route| Rule {
+        to: route.to.clone(),
+        via: route.via.clone(),
+    });
+    Table::new(Plan {
+        node: config.node.clone(),
+        hosts: vec![config.hostname.clone()],
+        peers: config.peers.iter().map(|peer| peer.name.clone()).collect(),
+        rules: rules.collect(),
+        max_hops: config.queue.max_hops,
+        percent: config.queue.percent,
+    })
 }
 
 /// The first word of the key file, if one is configured and has one.

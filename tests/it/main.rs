@@ -26,6 +26,7 @@ mod lost_peers;
 mod names;
 mod netdata;
 mod notices;
+mod onward;
 mod peers;
 mod planted;
 mod programs;

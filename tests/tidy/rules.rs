@@ -186,7 +186,8 @@ const MODULES: [(&str, &[&str]); 18] = [
     (
         "server",
         &[
-            "canon", "config", "display", "ftp", "local", "peers", "proto", "route", "sift", "tls", "units",
+            "canon", "client", "config", "display", "ftp", "local", "peers", "proto", "route", "sift", "tls",
+            "units",
         ],
     ),
     ("sift", &["proto"]),
