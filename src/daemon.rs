@@ -14,12 +14,15 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tracing::{error, info, warn};
 use uft_spool::{Recovery, Spool};
 
 use crate::config::Config;
 use crate::display::chain;
+use crate::queue;
+use crate::queue::watch::Doorbell;
 use crate::server::notice::Notices;
 use crate::server::{self, Gateway, Live};
 
@@ -96,6 +99,7 @@ pub async fn run(
         Live::new(config.clone()),
     ));
     let mut doors = JoinSet::new();
+    server::callback::look_up(&gateway);
     let addresses = open_uft(&config, &gateway, &mut doors).await?;
     open_local(&config, &gateway, &mut doors).await?;
     let announcer = {
@@ -106,6 +110,7 @@ pub async fn run(
     };
     let programs = tokio::spawn(server::programs::run(Arc::clone(&gateway)));
     let expirer = tokio::spawn(expire(Arc::clone(&gateway)));
+    let (settings, relaying) = open_queue(&gateway);
 
     print_ready(&gateway.listeners()).map_err(system("write to standard output"))?;
     ready(&addresses);
@@ -121,6 +126,8 @@ pub async fn run(
                 Ok(fresh) => {
                     warn_of_restart_keys(&gateway.live().config, &fresh);
                     gateway.reload(Live::new(fresh));
+                    settings.send_replace(queue_settings(&gateway.live()));
+                    server::callback::look_up(&gateway);
                     info!("configuration read again");
                 }
                 Err(err) => error!(err, "configuration not read again; the old one stays"),
@@ -131,9 +138,7 @@ pub async fn run(
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     expirer.abort();
     announcer.abort();
-    drain(&gateway, &mut doors, &programs).await;
-    programs.abort();
-    let _ = programs.await;
+    drain(&gateway, &mut doors, relaying, programs).await;
     let _ = std::fs::remove_file(&config.socket);
     // The last holder closes the spool: this one, unless sessions were cut off; they go with the runtime.
     drop(gateway);
@@ -166,9 +171,13 @@ fn report(path: &Path, recovery: &Recovery) {
     for user in &recovery.renumbered {
         warn!(%user, "file of numbers lost: new items are numbered above the highest ever seen");
     }
+    if recovery.queue_renumbered {
+        warn!("file of numbers of the queue lost: new jobs are numbered above the highest ever seen");
+    }
     info!(
         spool = %path.display(),
         items = recovery.items,
+        jobs = recovery.jobs,
         clean = recovery.clean,
         learnt = recovery.learnt,
         forgotten = recovery.forgotten,
@@ -249,17 +258,63 @@ fn print_ready(listeners: &[String]) -> io::Result<()> {
     out.flush()
 }
 
-/// Lets running sessions and programs end, for `shutdown_grace` at most.
-async fn drain(gateway: &Arc<Gateway>, doors: &mut JoinSet<()>, programs: &JoinHandle<()>) {
+/// Begins to send on what waits in the queue. What changes in the configuration is sent after it.
+fn open_queue(gateway: &Arc<Gateway>) -> (watch::Sender<Arc<queue::Settings>>, JoinHandle<()>) {
+    let live = gateway.live();
+    let (doorbell, error) = Doorbell::new(&queue::directories(&live.config.spool), None);
+    if let Some(err) = error {
+        warn!(%err, rescan = %live.config.queue.rescan, "the queue cannot be watched; it is looked at now and then");
+    }
+    let (settings, current) = watch::channel(queue_settings(&live));
+    let hooks = queue::Hooks {
+        inboxes: Box::new({
+            let gateway = Arc::clone(gateway);
+            move |user| gateway.live().users.resolve(user).unwrap_or_default()
+        }),
+        arrived: Box::new({
+            let gateway = Arc::clone(gateway);
+            move |user, id| gateway.notices.arrived(user, id)
+        }),
+    };
+    let spool = Arc::clone(&gateway.spool);
+    let wanted = gateway.retries().unwrap_or_else(|| mpsc::channel(1).1);
+    let running = queue::run(spool, current, hooks, doorbell, wanted, gateway.stopping());
+    (settings, tokio::spawn(running))
+}
+
+fn queue_settings(live: &Live) -> Arc<queue::Settings> {
+    Arc::new(queue::Settings {
+        node: live.config.node.clone(),
+        hostname: live.config.hostname.clone(),
+        table: Arc::clone(&live.table),
+        peers: live.config.peers.clone(),
+        gateways: Arc::clone(&live.peers),
+        queue: live.config.queue.clone(),
+    })
+}
+
+/// Lets running sessions, deliveries and programs end, for `shutdown_grace` at most.
+async fn drain(
+    gateway: &Arc<Gateway>,
+    doors: &mut JoinSet<()>,
+    relaying: JoinHandle<()>,
+    programs: JoinHandle<()>,
+) {
     gateway.stop();
     while doors.join_next().await.is_some() {}
     let grace = gateway.live().config.shutdown_grace.0;
     let deadline = tokio::time::Instant::now() + grace;
-    while gateway.busy() > 0 || !programs.is_finished() {
+    let cut_off = [relaying.abort_handle(), programs.abort_handle()];
+    let work = async { (relaying.await, programs.await) };
+    if tokio::time::timeout_at(deadline, work).await.is_err() {
+        warn!("deliveries and programs still running after shutdown_grace are cut off; they are tried again");
+        cut_off.iter().for_each(AbortHandle::abort);
+    }
+    while gateway.busy() > 0 {
         if tokio::time::Instant::now() >= deadline {
             warn!(
                 sessions = gateway.busy(),
-                "sessions and programs still running after shutdown_grace are cut off"
+                "sessions still running after shutdown_grace are cut off"
             );
             return;
         }

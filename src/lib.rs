@@ -23,6 +23,7 @@
 //! | [`proto`] | the UFT protocol, both sides | no |
 //! | [`canon`] | conversions between wire and local forms | no |
 //! | [`route`] | addresses, routes, hop and loop rules | no |
+//! | [`sift`] | a file and what is said of it as one string of bytes | no |
 //! | [`queue`] | which job is sent next, and when | no |
 //! | [`config`], [`units`], [`display`] | configuration; sizes and durations; remote text made visible | no |
 //! | [`local`] | the talk on the local socket | its client |
@@ -39,13 +40,16 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod daemon;
+mod deliver;
 pub mod display;
 pub mod local;
 pub mod peers;
+mod post;
 pub mod proto;
 pub mod queue;
 pub mod route;
 mod server;
+pub mod sift;
 pub mod units;
 
 /// The bodies of the fuzz targets for texts of this host; the tests run them on seeds.

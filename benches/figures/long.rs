@@ -111,7 +111,7 @@ fn fill(dir: &Path) {
 
 fn store(spool: &Spool, user: &UserName, n: usize) {
     let to = vec![user.clone()];
-    let reservation = spool.reserve(&to, None, None).unwrap();
+    let reservation = spool.reserve(&to, &[], None, None).unwrap();
     let mut local = spool.stage(&reservation);
     local.write(format!("item {n}\n").as_bytes()).unwrap();
     let origin = Origin {
@@ -136,6 +136,7 @@ fn store(spool: &Spool, user: &UserName, n: usize) {
     spool
         .commit(Delivery {
             to,
+            jobs: vec![],
             reservation,
             local,
             wire: None,

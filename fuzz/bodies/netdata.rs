@@ -35,6 +35,7 @@ pub(crate) fn read(data: &[u8]) {
 pub(crate) fn read_with(wire: &[u8], piece: usize, limits: Limits) {
     let whole = survey(wire, usize::MAX, limits);
     assert_eq!(whole, survey(wire, piece, limits));
+    answered(wire);
     let contents = decode(wire, limits);
     match (&whole, &contents) {
         (Ok(summary), Ok(contents)) => agree(summary, contents, wire),
@@ -44,6 +45,16 @@ pub(crate) fn read_with(wire: &[u8], piece: usize, limits: Limits) {
         }
         _ => panic!("{whole:?} {contents:?}"),
     }
+}
+
+/// What is a receipt asks for none, and what asks for one gets one that can be read.
+fn answered(wire: &[u8]) {
+    let wanted = Receipt::wanted(wire, Fate::Received);
+    if let Some(receipt) = Receipt::of_stream(wire) {
+        assert_eq!(wanted, None);
+        receipt_comes_back(&receipt);
+    }
+    wanted.iter().for_each(receipt_comes_back);
 }
 
 fn survey(wire: &[u8], piece: usize, limits: Limits) -> Result<Summary, Error> {

@@ -135,7 +135,7 @@ fn delivery(spool: &Spool, user: &UserName, bytes: &[u8]) -> Outcome<()> {
 
 fn deliver<'a>(spool: &Spool, user: &UserName, mut chunks: impl Iterator<Item = &'a [u8]>) -> Outcome<()> {
     let to = vec![user.clone()];
-    let reservation = spool.reserve(&to, None, None)?;
+    let reservation = spool.reserve(&to, &[], None, None)?;
     let mut local = spool.stage(&reservation);
     chunks.try_for_each(|chunk| local.write(chunk))?;
     let origin = Origin {
@@ -159,6 +159,7 @@ fn deliver<'a>(spool: &Spool, user: &UserName, mut chunks: impl Iterator<Item = 
     let wire_measure = local.measure();
     spool.commit(Delivery {
         to,
+        jobs: vec![],
         reservation,
         local,
         wire: None,

@@ -1,34 +1,34 @@
-//! Giving a file its place: the commit of a delivery, and a forward inside the spool.
+//! A file becomes an item: the commit of a delivery, and what is linked from one place in the spool to another.
 //!
 //! A delivery has three moments. Its forms are written to `tmp/` and synced; a crash leaves temporary files, which are
-//! swept. Its siblings get their names, durably; a crash leaves orphans, which are swept. Its item is renamed to its
-//! place and the directory is synced: from the rename on it may survive a crash, from the sync on it does, and only
-//! then is it acknowledged. Nothing here can replace a file: a name that is taken costs a number.
+//! swept. Its siblings get their names, durably, and so does what is to be queued; a crash leaves orphans, which are
+//! swept. Its item is renamed to its place, or its job is, and the directory is synced: from the rename on it may
+//! survive a crash, from the sync on it does, and only then is it acknowledged.
 //!
-//! What this file does *not* do: count room (that is the account's), convert, or decide who a recipient is.
+//! What this file does *not* do: give names (`place.rs`), count room (that is the account's), convert, or decide who a
+//! recipient is.
 
 use std::io;
-use std::sync::Arc;
 
 use crate::dir::Dir;
 use crate::envelope::{Envelope, Facts, Measure};
 use crate::error::Error;
 use crate::id::{SpoolId, UserName};
-use crate::inbox::Inbox;
-use crate::index::Row;
-use crate::seen::key;
+use crate::job::{Job, JobFile};
+use crate::ledger::Payers;
+use crate::place::Source;
+use crate::seen::{Key, job_key, key};
 use crate::spool::{Shared, Spool, unique};
-use crate::stage::{Account, Charge, Reservation, Staged};
+use crate::stage::{Account, Reservation, Staged};
 use crate::trailer;
-
-/// Names that are found taken before the directory is given up on.
-const TAKEN_MAX: u32 = 100_000;
 
 /// A file that has arrived, and who it is for.
 #[derive(Debug)]
 pub struct Delivery {
-    /// At least one; all of them have room reserved.
+    /// Inboxes; all of them have room reserved.
     pub to: Vec<UserName>,
+    /// What goes on to other nodes: one job for each address, all of them with room reserved. Not both empty.
+    pub jobs: Vec<Job>,
     /// The room.
     pub reservation: Reservation,
     /// What the recipient gets.
@@ -43,37 +43,94 @@ pub struct Delivery {
     pub facts: Facts,
 }
 
-/// What became of a delivery; one entry for each recipient.
+/// What became of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Committed {
     /// It is stored, durably (some of the recipients may have had it before).
-    Stored(Vec<(UserName, SpoolId)>),
+    Stored(Placed),
     /// Every recipient has had it before: the same transfer id, sender and bytes.
-    Repeat(Vec<(UserName, SpoolId)>),
+    Repeat(Placed),
 }
 
-/// Where the bytes of an item are before it has its place.
-struct Source<'a> {
-    item: (&'a Dir, &'a str),
-    wire: Option<(&'a Dir, &'a str)>,
-    aux: Option<(&'a Dir, &'a str)>,
-    /// The item's present name is temporary: the first recipient's takes its place.
-    moves: bool,
+/// Where a delivery is, or was: one entry for each recipient.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Placed {
+    /// The numbers in the inboxes.
+    pub inbox: Vec<(UserName, SpoolId)>,
+    /// The numbers in the queue, in the order of the jobs; of two jobs with the same address the first one counts.
+    pub queue: Vec<SpoolId>,
 }
 
-/// One recipient's place.
-struct Place {
-    inbox: Arc<Inbox>,
-    dir: Arc<Dir>,
-    id: SpoolId,
+/// The recipients of one delivery, and which of them have had it before.
+struct Recipients {
+    users: Vec<(UserName, Option<Key>, Option<SpoolId>)>,
+    jobs: Vec<(JobFile, Option<SpoolId>)>,
 }
 
-/// Places that are being filled. Dropped before it is `kept`, it removes every name that it made.
-struct Placing<'a> {
-    shared: &'a Shared,
-    places: Vec<Place>,
-    made: Vec<(Arc<Dir>, String)>,
-    kept: bool,
+impl Recipients {
+    /// Everybody once; nobody is known to have had it.
+    fn new(to: &[UserName], jobs: Vec<Job>, envelope: &Envelope) -> Recipients {
+        let users = unique(to).into_iter().map(|user| {
+            let key = key(envelope, &user);
+            (user, key, None)
+        });
+        let mut recipients = Recipients {
+            users: users.collect(),
+            jobs: Vec::with_capacity(jobs.len()),
+        };
+        for job in jobs {
+            let same = |(other, _): &(JobFile, _)| other.job.to == job.to && other.job.place == job.place;
+            if !recipients.jobs.iter().any(same) {
+                let key = job_key(envelope, &job);
+                recipients.jobs.push((JobFile::new(job, key), None));
+            }
+        }
+        recipients
+    }
+
+    fn keys(&self) -> Vec<Key> {
+        let users = self.users.iter().filter_map(|(_, key, _)| *key);
+        users
+            .chain(self.jobs.iter().filter_map(|(file, _)| file.key))
+            .collect()
+    }
+
+    /// Asks for each whether it has had this transfer.
+    fn look_back(&mut self, shared: &Shared) -> Result<(), Error> {
+        for (user, key, had) in &mut self.users {
+            *had = key.map_or(Ok(None), |key| shared.delivered(user, &key))?;
+        }
+        for (file, had) in &mut self.jobs {
+            *had = file.key.map_or(Ok(None), |key| shared.queued_before(&key))?;
+        }
+        Ok(())
+    }
+
+    fn missing(&self) -> (Vec<UserName>, Vec<JobFile>) {
+        let users = self.users.iter().filter(|(.., had)| had.is_none());
+        let jobs = self.jobs.iter().filter(|(_, had)| had.is_none());
+        (
+            users.map(|(user, ..)| user.clone()).collect(),
+            jobs.map(|(file, _)| file.clone()).collect(),
+        )
+    }
+
+    /// The numbers of all, given those of the missing ones.
+    fn placed(self, users: Vec<SpoolId>, jobs: Vec<SpoolId>) -> Placed {
+        let (mut users, mut jobs) = (users.into_iter(), jobs.into_iter());
+        let inbox = self
+            .users
+            .into_iter()
+            .filter_map(|(user, _, had)| Some((user, had.or_else(|| users.next())?)));
+        let queue = self
+            .jobs
+            .into_iter()
+            .filter_map(|(_, had)| had.or_else(|| jobs.next()));
+        Placed {
+            inbox: inbox.collect(),
+            queue: queue.collect(),
+        }
+    }
 }
 
 impl Spool {
@@ -87,6 +144,7 @@ impl Spool {
         shared.disk.healthy()?;
         let Delivery {
             to,
+            jobs,
             reservation,
             local,
             wire,
@@ -94,11 +152,7 @@ impl Spool {
             aux,
             facts,
         } = delivery;
-        let to = unique(&to);
-        let stranger = to.iter().find(|user| !reservation.users().contains(user));
-        if to.is_empty() || stranger.is_some() {
-            return Err(Error::NotReserved(stranger.cloned()));
-        }
+        reservation.covers(&to, &jobs)?;
         let envelope = Envelope {
             version: trailer::ENVELOPE_VERSION,
             facts,
@@ -107,45 +161,29 @@ impl Spool {
             wire_kept: wire.is_some(),
             aux: aux.as_ref().map(Staged::measure),
         };
-        let keys: Vec<_> = to.iter().map(|user| key(&envelope, user)).collect();
-        let _held = shared.keys.hold(keys.iter().flatten().copied().collect());
-        let mut had = Vec::with_capacity(to.len());
-        for (user, key) in to.iter().zip(&keys) {
-            had.push(key.as_ref().map_or(Ok(None), |key| shared.delivered(user, key))?);
+        let mut recipients = Recipients::new(&to, jobs, &envelope);
+        let _held = shared.keys.hold(recipients.keys());
+        recipients.look_back(shared)?;
+        let (users, jobs) = recipients.missing();
+        if users.is_empty() && jobs.is_empty() {
+            return Ok(Committed::Repeat(recipients.placed(vec![], vec![])));
         }
-        let missing = || {
-            to.iter()
-                .zip(&had)
-                .filter(|(_, id)| id.is_none())
-                .map(|(user, _)| user)
+        reservation.account.at_least(envelope.charge())?;
+        let mut end = Vec::with_capacity(1024);
+        trailer::append(&envelope, &mut end).map_err(|bytes| Error::EnvelopeTooLong { bytes })?;
+        let wire = wire.map(|wire| wire.finish(&[])).transpose()?;
+        let aux = aux.map(|aux| aux.finish(&[])).transpose()?;
+        let mut item = local.finish(&end)?;
+        let source = Source {
+            item: (&shared.tmp, &item.name),
+            wire: wire.as_ref().map(|file| (&shared.tmp, file.name.as_str())),
+            aux: aux.as_ref().map(|file| (&shared.tmp, file.name.as_str())),
+            moves: !users.is_empty(),
         };
-        let missing: Vec<UserName> = missing().cloned().collect();
-        let mut stored = Vec::new();
-        if !missing.is_empty() {
-            reservation.account.at_least(charge(&envelope))?;
-            let mut end = Vec::with_capacity(1024);
-            trailer::append(&envelope, &mut end).map_err(|bytes| Error::EnvelopeTooLong { bytes })?;
-            let wire = wire.map(|wire| wire.finish(&[])).transpose()?;
-            let aux = aux.map(|aux| aux.finish(&[])).transpose()?;
-            let mut item = local.finish(&end)?;
-            let source = Source {
-                item: (&shared.tmp, &item.name),
-                wire: wire.as_ref().map(|file| (&shared.tmp, file.name.as_str())),
-                aux: aux.as_ref().map(|file| (&shared.tmp, file.name.as_str())),
-                moves: true,
-            };
-            let placing = shared.place(&missing, &source)?;
-            item.placed = true;
-            stored = placing.keep(&reservation.account, &envelope);
-        } else if let Some(all) = had.iter().cloned().collect::<Option<Vec<_>>>() {
-            return Ok(Committed::Repeat(to.into_iter().zip(all).collect()));
-        }
-        let mut stored = stored.into_iter();
-        let ids = to
-            .into_iter()
-            .zip(had)
-            .filter_map(|(user, had)| Some((user, had.or_else(|| stored.next())?)));
-        Ok(Committed::Stored(ids.collect()))
+        let placing = shared.place(&users, &jobs, &source)?;
+        item.placed = !users.is_empty();
+        let (users, jobs) = placing.keep(&reservation.account, &envelope);
+        Ok(Committed::Stored(recipients.placed(users, jobs)))
     }
 
     /// Puts an item into another inbox as well: the same bytes under a second name, durable when this returns.
@@ -154,137 +192,168 @@ impl Spool {
     /// [`Error::NoSuchItem`], [`Error::Damaged`], [`Error::OverQuota`] of `to`, [`Error::Poisoned`], or what the
     /// disk says.
     pub fn link(&self, user: &UserName, id: SpoolId, to: &UserName) -> Result<SpoolId, Error> {
+        // The sender's quota was asked when the file came; a forward is the recipient's doing.
+        let payers = Payers {
+            users: vec![to.clone()],
+            ..Payers::default()
+        };
+        let (stored, _) = self.forward(user, id, payers, |_| None)?;
+        stored.first().copied().ok_or(Error::NotReserved(None))
+    }
+
+    /// Puts an item of an inbox into the queue as well: the same bytes under a second name, durable when this returns.
+    ///
+    /// It is a new transfer and wants a transfer id of its own in the job: with one, the same call again is known as a
+    /// repeat; without one it is not, and goes out under the id of the item, if that has any.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchItem`], [`Error::Damaged`], [`Error::QueueQuota`] of the job's owner, [`Error::Poisoned`], or
+    /// what the disk says.
+    pub fn link_job(&self, user: &UserName, id: SpoolId, job: Job) -> Result<SpoolId, Error> {
+        let payers = Payers {
+            owners: job.owner.iter().map(|owner| (owner.clone(), 1)).collect(),
+            ..Payers::default()
+        };
+        let (_, queued) = self.forward(user, id, payers, |envelope| {
+            let key = job.xid.as_ref().and_then(|_| job_key(envelope, &job));
+            Some(JobFile::new(job, key))
+        })?;
+        queued.first().copied().ok_or(Error::NotReserved(None))
+    }
+
+    /// Gives an item of an inbox second names in other inboxes, or in the queue.
+    fn forward(
+        &self,
+        user: &UserName,
+        id: SpoolId,
+        payers: Payers,
+        job: impl FnOnce(&Envelope) -> Option<JobFile>,
+    ) -> Result<(Vec<SpoolId>, Vec<SpoolId>), Error> {
         let shared = &self.shared;
         shared.disk.healthy()?;
         let (dir, _) = shared.locate(user, id)?;
         let (_, envelope) = shared.read(&dir, user, id)?;
-        // The sender's quota was asked when the file came; a forward is the recipient's doing.
-        let account = Account::open(shared.clone(), vec![to.clone()], None)?;
-        account.at_least(charge(&envelope))?;
-        let (item, wire, aux) = (id.to_string(), format!("{id}.wire"), format!("{id}.aux"));
-        let source = Source {
-            item: (&dir, &item),
-            wire: envelope.wire_kept.then_some((&*dir, wire.as_str())),
-            aux: envelope.aux.map(|_| (&*dir, aux.as_str())),
-            moves: false,
-        };
-        let placing = shared.place(std::slice::from_ref(to), &source).map_err(|e| {
-            match e.is(io::ErrorKind::NotFound) && !dir.has(&item) {
-                true => Error::NoSuchItem {
-                    user: user.clone(),
-                    id,
-                },
-                false => e,
-            }
+        let job = job(&envelope);
+        let key = job.as_ref().and_then(|file| file.key);
+        let _held = shared.keys.hold(key.into_iter().collect());
+        if let Some(had) = key.map_or(Ok(None), |key| shared.queued_before(&key))? {
+            return Ok((vec![], vec![had]));
+        }
+        let users = payers.users.clone();
+        let account = Account::open(shared.clone(), payers)?;
+        account.at_least(envelope.charge())?;
+        let names = Names::of(id);
+        let placing = shared.place(&users, job.as_slice(), &names.source(&dir, &envelope));
+        let placing = placing.map_err(|e| match e.is(io::ErrorKind::NotFound) && !dir.has(&names.item) {
+            true => Error::NoSuchItem {
+                user: user.clone(),
+                id,
+            },
+            false => e,
         })?;
-        let stored = placing.keep(&account, &envelope);
-        stored.first().copied().ok_or(Error::NotReserved(None))
+        Ok(placing.keep(&account, &envelope))
     }
-}
 
-/// What an item counts for.
-fn charge(envelope: &Envelope) -> u64 {
-    let aux = envelope.aux.map_or(0, |aux| aux.bytes);
-    envelope.local.bytes.max(envelope.wire.bytes).saturating_add(aux)
-}
-
-impl Shared {
-    /// Gives the source a durable place in every inbox.
-    fn place(&self, users: &[UserName], source: &Source<'_>) -> Result<Placing<'_>, Error> {
-        let mut taken = 0;
-        loop {
-            match self.try_place(users, source) {
-                Err(e) if e.is(io::ErrorKind::AlreadyExists) && taken < TAKEN_MAX => taken += 1,
-                other => return other,
-            }
+    /// Ends a job whose destination turned out to be this host: its item gets second names in these inboxes, with the
+    /// form that it has, and then the job is gone. Who has had the same transfer keeps what he has.
+    ///
+    /// After a crash, or an error, the same call finishes what is left, and nobody has the item twice.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchJob`], [`Error::Damaged`], [`Error::OverQuota`] of a recipient, [`Error::Poisoned`],
+    /// [`Error::NotReserved`] without any, or what the disk says.
+    pub fn deliver_job(&self, id: SpoolId, to: &[UserName]) -> Result<Vec<(UserName, SpoolId)>, Error> {
+        let shared = &self.shared;
+        shared.disk.healthy()?;
+        let _busy = shared.queue.busy.hold(vec![id]);
+        shared.find_job(id)?;
+        let (_, envelope) = shared.read_queued(id)?;
+        let mut recipients = Recipients::new(to, vec![], &envelope);
+        if recipients.users.is_empty() {
+            return Err(Error::NotReserved(None));
         }
+        let _held = shared.keys.hold(recipients.keys());
+        recipients.look_back(shared)?;
+        let names = Names::of(id);
+        for (user, _, had) in recipients.users.iter_mut().filter(|(_, key, _)| key.is_none()) {
+            *had = self.same_file(user, &names.item)?;
+        }
+        let (users, _) = recipients.missing();
+        let mut stored = Vec::new();
+        if !users.is_empty() {
+            let payers = Payers {
+                users: users.clone(),
+                ..Payers::default()
+            };
+            let account = Account::open(shared.clone(), payers)?;
+            account.at_least(envelope.charge())?;
+            let placing = shared.place(&users, &[], &names.source(shared.queue.items(), &envelope));
+            let placing = placing.map_err(|e| match e.is(io::ErrorKind::NotFound) {
+                true => shared.lacking(id, "it lacks a sibling"),
+                false => e,
+            })?;
+            (stored, _) = placing.keep(&account, &envelope);
+        }
+        shared.end_job(id)?;
+        Ok(recipients.placed(stored, vec![]).inbox)
     }
 
-    fn try_place(&self, users: &[UserName], source: &Source<'_>) -> Result<Placing<'_>, Error> {
-        let mut placing = Placing {
-            shared: self,
-            places: Vec::with_capacity(users.len()),
-            made: Vec::new(),
-            kept: false,
+    /// The item of a user that is a second name of a queued one: how a transfer without an id is known.
+    fn same_file(&self, user: &UserName, queued: &str) -> Result<Option<SpoolId>, Error> {
+        let shared = &self.shared;
+        let wanted = shared.queue.items().inode(queued);
+        let Some(inbox) = shared.inboxes.existing(user).filter(|_| wanted.is_some()) else {
+            return Ok(None);
         };
-        for user in users {
-            let inbox = self.inboxes.inbox(user)?;
-            let dir = self.inboxes.dir(&inbox)?;
-            let id = inbox.number(&self.disk, &dir)?;
-            placing.places.push(Place { inbox, dir, id });
-        }
-        let siblings = [(source.wire, ".wire"), (source.aux, ".aux")];
-        for (from, suffix) in siblings {
-            if let Some(from) = from {
-                placing.link_all(from, suffix, 0)?;
-            }
-        }
-        if source.wire.is_some() || source.aux.is_some() {
-            placing.sync()?;
-        }
-        placing.link_all(source.item, "", usize::from(source.moves))?;
-        if let (true, Some(place)) = (source.moves, placing.places.first()) {
-            let name = place.id.to_string();
-            self.disk.rename(source.item, (&place.dir, &name))?;
-            let dir = place.dir.clone();
-            placing.made.push((dir, name));
-        }
-        placing.sync()?;
-        Ok(placing)
+        let dir = shared.inboxes.dir(&inbox)?;
+        let same = |id: &SpoolId| dir.inode(&id.to_string()) == wanted;
+        Ok(self.list(user)?.into_iter().map(|item| item.id).find(same))
     }
 }
 
-impl Placing<'_> {
-    /// Gives every place but the first `skip` another name of the same file.
-    fn link_all(&mut self, from: (&Dir, &str), suffix: &str, skip: usize) -> Result<(), Error> {
-        for place in self.places.iter().skip(skip) {
-            let name = format!("{}{suffix}", place.id);
-            self.shared.disk.link(from, (&place.dir, &name))?;
-            self.made.push((place.dir.clone(), name));
+impl Reservation {
+    /// Whether a delivery asks for no more than was promised.
+    fn covers(&self, to: &[UserName], jobs: &[Job]) -> Result<(), Error> {
+        if to.is_empty() && jobs.is_empty() {
+            return Err(Error::NotReserved(None));
+        }
+        if let Some(stranger) = to.iter().find(|user| !self.users().contains(user)) {
+            return Err(Error::NotReserved(Some(stranger.clone())));
+        }
+        for job in jobs {
+            let asked = jobs.iter().filter(|other| other.owner == job.owner).count();
+            let promised = self.jobs.iter().filter(|owner| **owner == job.owner).count();
+            if asked > promised {
+                return Err(Error::NotReserved(job.owner.clone()));
+            }
         }
         Ok(())
-    }
-
-    fn sync(&self) -> Result<(), Error> {
-        for Place { inbox, dir, .. } in &self.places {
-            inbox.group.sync(|| self.shared.disk.sync_dir(dir))?;
-        }
-        Ok(())
-    }
-
-    /// The item is durable: it is counted, listed, and may be seen.
-    fn keep(mut self, account: &Account, envelope: &Envelope) -> Vec<SpoolId> {
-        self.kept = true;
-        let places = self.places.iter();
-        let rows: Vec<Row> = places
-            .map(|place| Row::of(&place.inbox.user, place.id, envelope))
-            .collect();
-        let charges = rows.iter().map(|row| {
-            (
-                row.user.clone(),
-                Charge {
-                    bytes: row.facts.charged,
-                    stranger: row.facts.stranger.clone(),
-                },
-            )
-        });
-        account.settle(&charges.collect::<Vec<_>>());
-        rows.into_iter().for_each(|row| self.shared.index.put(row));
-        self.places.iter().map(|place| place.id).collect()
     }
 }
 
-impl Drop for Placing<'_> {
-    fn drop(&mut self) {
-        if !self.kept {
-            // Backwards: the item goes before its siblings. What cannot be removed is an orphan, or becomes an item
-            // at the next start; it is whole either way.
-            for (dir, name) in self.made.iter().rev() {
-                let _ = self.shared.disk.unlink(dir, name);
-            }
+/// The names of an item and its siblings.
+struct Names {
+    item: String,
+    wire: String,
+    aux: String,
+}
+
+impl Names {
+    fn of(id: SpoolId) -> Names {
+        Names {
+            item: id.to_string(),
+            wire: format!("{id}.wire"),
+            aux: format!("{id}.aux"),
         }
-        for place in &self.places {
-            place.inbox.publish(place.id);
+    }
+
+    /// An item that keeps the names it has.
+    fn source<'a>(&'a self, dir: &'a Dir, envelope: &Envelope) -> Source<'a> {
+        Source {
+            item: (dir, &self.item),
+            wire: envelope.wire_kept.then_some((dir, self.wire.as_str())),
+            aux: envelope.aux.map(|_| (dir, self.aux.as_str())),
+            moves: false,
         }
     }
 }

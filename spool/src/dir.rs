@@ -58,6 +58,12 @@ impl Dir {
         rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
+    /// What tells the file of this name from every other one, if it has a second name.
+    pub(crate) fn inode(&self, name: &str) -> Option<u64> {
+        let stat = rustix::fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW).ok()?;
+        (stat.st_nlink > 1).then_some(stat.st_ino)
+    }
+
     /// Every name but `.` and `..`, with whether it is known to be a regular file or a directory.
     pub(crate) fn entries(&self) -> Result<Vec<(Vec<u8>, Kind)>, Error> {
         let err = |e: Errno| Error::io("list", &self.path, e);

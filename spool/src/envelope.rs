@@ -269,6 +269,14 @@ pub struct Envelope {
     pub aux: Option<Measure>,
 }
 
+impl Envelope {
+    /// Bytes that an item counts for: the larger of its local and its wire form, and the second fork.
+    pub(crate) fn charge(&self) -> u64 {
+        let aux = self.aux.map_or(0, |aux| aux.bytes);
+        self.local.bytes.max(self.wire.bytes).saturating_add(aux)
+    }
+}
+
 /// The address that a stranger's quota is counted under: an IPv4 address, or the /64 of an IPv6 one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -74,6 +74,24 @@ pub enum Error {
         /// The limit in items.
         max_items: u64,
     },
+    /// The owner's quota for what waits in the queue is used up.
+    #[error(
+        "user {owner} has {items} of {max_items} jobs and {bytes} of {max_bytes} bytes in the queue, {wanted} bytes more do not fit"
+    )]
+    QueueQuota {
+        /// Whose quota.
+        owner: UserName,
+        /// Bytes in the queue and on their way to it.
+        bytes: u64,
+        /// Jobs in the queue and on their way to it.
+        items: u64,
+        /// Bytes asked for.
+        wanted: u64,
+        /// The limit in bytes.
+        max_bytes: u64,
+        /// The limit in jobs.
+        max_items: u64,
+    },
     /// One file is larger than any file may be.
     #[error("a file of {bytes} bytes or more, {max} are allowed")]
     TooLarge {
@@ -98,12 +116,15 @@ pub enum Error {
         /// The number.
         id: SpoolId,
     },
+    /// There is no such job in the queue (any more).
+    #[error("there is no job {0} in the queue")]
+    NoSuchJob(SpoolId),
     /// The form asked for does not stand in the spool: the wire form is to be made from the local form, or the
     /// item has no second fork.
-    #[error("item {id} of user {user} does not keep its {form} form")]
+    #[error("item {id} of {} does not keep its {form} form", owner(user))]
     NotKept {
-        /// The inbox.
-        user: UserName,
+        /// The inbox; `None`: the queue.
+        user: Option<UserName>,
         /// The number.
         id: SpoolId,
         /// `wire` or `aux`.
@@ -149,12 +170,15 @@ pub enum Error {
         /// Its length.
         bytes: u64,
     },
+    /// What a job is addressed to is longer than a job file may be.
+    #[error("the job is too long to be kept")]
+    JobTooLong,
     /// A delivery names nobody, or somebody for whom no room was reserved.
     #[error("a delivery without a reservation for {}", .0.as_ref().map_or("anybody", UserName::as_str))]
     NotReserved(Option<UserName>),
-    /// Every number of this inbox has been used.
-    #[error("user {0} has used every spool id")]
-    OutOfIds(UserName),
+    /// Every number of this directory has been used.
+    #[error("every spool id of {} has been used", .0.display())]
+    OutOfIds(PathBuf),
     /// The operating system refused.
     #[error("{what} {}: {source}", path.display())]
     Io {
@@ -199,7 +223,10 @@ impl Error {
     pub fn is_room(&self) -> bool {
         matches!(
             self,
-            Error::OverQuota { .. } | Error::StrangerQuota { .. } | Error::NoRoom { .. }
+            Error::OverQuota { .. }
+                | Error::StrangerQuota { .. }
+                | Error::QueueQuota { .. }
+                | Error::NoRoom { .. }
         )
     }
 
@@ -208,6 +235,7 @@ impl Error {
         match self {
             Error::OverQuota { .. }
             | Error::StrangerQuota { .. }
+            | Error::QueueQuota { .. }
             | Error::NoRoom { .. }
             | Error::Poisoned
             | Error::Locked(_)
@@ -215,15 +243,22 @@ impl Error {
             | Error::Index(_) => true,
             Error::TooLarge { .. }
             | Error::NoSuchItem { .. }
+            | Error::NoSuchJob(_)
             | Error::NotKept { .. }
             | Error::Damaged { .. }
             | Error::Format { .. }
             | Error::Exposed { .. }
             | Error::EnvelopeTooLong { .. }
+            | Error::JobTooLong
             | Error::NotReserved(_)
             | Error::OutOfIds(_) => false,
         }
     }
+}
+
+fn owner(user: &Option<UserName>) -> String {
+    user.as_ref()
+        .map_or_else(|| "the queue".into(), |user| format!("user {user}"))
 }
 
 #[cfg(test)]

@@ -83,7 +83,7 @@ impl fmt::Display for UserName {
     }
 }
 
-/// The number of an item in one user's inbox: from 1 upwards, never used twice for that user.
+/// The number of an item in one user's inbox, or of a job in the queue: from 1 upwards, never used twice there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SpoolId(NonZeroU64);

@@ -4,8 +4,10 @@
 //! row waits in memory until somebody asks, or until there are enough), and when a write fails the users concerned are
 //! *stale* from then on: the next question about them compares the index with their directory.
 //!
-//! The only file that knows SQLite. What it does *not* do: read items or directories; whoever repairs an inbox hands
-//! the rows in.
+//! The only part that knows SQLite; its tables for the queue are in `index/jobs.rs`. What it does *not* do: read items
+//! or directories; whoever repairs an inbox hands the rows in.
+
+mod jobs;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -22,10 +24,16 @@ use crate::ledger::Usage;
 use crate::seen::{Key, key};
 use crate::spool::Summary;
 
+use jobs::JOB_TABLES;
+pub(crate) use jobs::JobRow;
+
 /// Name of the database.
 pub(crate) const INDEX: &str = "index.sqlite";
 /// Number of the table layout below.
 const LAYOUT: i64 = 2;
+/// The layout of the first release, and what it lacks besides [`JOB_TABLES`].
+const BEFORE_JOBS: i64 = 1;
+const LACKING: &str = "ALTER TABLE item ADD COLUMN receipt TEXT;";
 /// Changes that wait in memory.
 const BATCH: usize = 64;
 /// Rows read between two chances for others.
@@ -79,9 +87,8 @@ impl Row {
             title: facts.attribute("TITLE").map(str::to_owned),
             receipt: facts.receipt.clone(),
         };
-        let aux = envelope.aux.map_or(0, |aux| aux.bytes);
         let facts = RowFacts {
-            charged: envelope.local.bytes.max(envelope.wire.bytes).saturating_add(aux),
+            charged: envelope.charge(),
             stranger,
             key: key(envelope, user),
             wire: envelope.wire_kept,
@@ -100,6 +107,8 @@ struct Pending {
     /// The newest word on an item: its row, or that it is gone.
     rows: HashMap<(UserName, SpoolId), Option<Row>>,
     stale: HashSet<UserName>,
+    /// The index may be wrong about the jobs.
+    jobs_stale: bool,
 }
 
 /// The index, open.
@@ -137,17 +146,21 @@ impl Index {
         let layout: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
         let fresh = layout == 0 && tables == 0;
-        if fresh {
-            db.execute_batch(&format!(
-                "BEGIN; {TABLES} PRAGMA user_version = {LAYOUT}; COMMIT;"
-            ))?;
-        } else if layout != LAYOUT {
-            return Err(Error::damaged(INDEX, format!("layout {layout}")));
-        } else if check {
+        let missing = match layout {
+            0 if fresh => format!("{TABLES} {JOB_TABLES}"),
+            BEFORE_JOBS => format!("{LACKING} {JOB_TABLES}"),
+            LAYOUT => String::new(),
+            other => return Err(Error::damaged(INDEX, format!("layout {other}"))),
+        };
+        if check && !fresh {
             let found: String = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
             if found != "ok" {
                 return Err(Error::damaged(INDEX, found));
             }
+        }
+        if !missing.is_empty() {
+            let made = format!("BEGIN; {missing} PRAGMA user_version = {LAYOUT}; COMMIT;");
+            db.execute_batch(&made)?;
         }
         db.set_prepared_statement_cache_capacity(32);
         let index = Index {
@@ -419,7 +432,8 @@ impl Index {
     pub(crate) fn close(&self) -> bool {
         let db = self.current();
         let durable = db.execute_batch("PRAGMA synchronous = FULL; PRAGMA wal_checkpoint(TRUNCATE);");
-        durable.is_ok() && lock(&self.pending).stale.is_empty()
+        let pending = lock(&self.pending);
+        durable.is_ok() && pending.stale.is_empty() && !pending.jobs_stale
     }
 }
 

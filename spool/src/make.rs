@@ -1,6 +1,6 @@
 //! The directory of a spool before anything in it is looked at: made if it is new, locked, of the right format.
 //!
-//! What this file does *not* do: anything about users or items.
+//! What this file does *not* do: anything about users, items or jobs.
 
 use std::io::Read;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -91,6 +91,7 @@ pub(crate) fn format(disk: &Disk, root: &Dir) -> Result<bool, Error> {
             for name in ["tmp", "users", "corrupt"] {
                 disk.make_dir(root, name)?;
             }
+            disk.sync_dir(&make_queue(disk, root)?)?;
             disk.sync_dir(root)?;
             let tmp = root.sub("tmp")?;
             if tmp.has(NAME) {
@@ -110,7 +111,26 @@ pub(crate) fn format(disk: &Disk, root: &Dir) -> Result<bool, Error> {
     {
         disk.make_dir(root, name)?;
     }
+    let queue = make_queue(disk, root)?;
+    // Also when nothing was missing: a killed process may have made them without making them durable. A failure
+    // poisons: nothing is accepted then, and what is there can still be read.
+    let _ = disk.sync_dir(&queue).and_then(|()| disk.sync_dir(root));
     Ok(false)
+}
+
+/// Makes what is missing of the directories of the queue, none of it durable yet; `queue/`. A spool of the first release
+/// has none of them.
+fn make_queue(disk: &Disk, root: &Dir) -> Result<Dir, Error> {
+    for name in ["queue", "failed"] {
+        if !root.has(name) {
+            disk.make_dir(root, name)?;
+        }
+    }
+    let queue = root.sub("queue")?;
+    if !queue.has("held") {
+        disk.make_dir(&queue, "held")?;
+    }
+    Ok(queue)
 }
 
 /// Whether the last stop was orderly; from now on, durably, it was not.

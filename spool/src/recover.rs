@@ -1,10 +1,12 @@
 //! Opening a spool: making a new one, and putting right what a crash, an accident or a stranger left behind.
 //!
-//! The order matters: lock, format, sweep, index, inboxes, log of repeats, ledger. Files that are not whole items are
+//! The order matters: lock, format, sweep, log of repeats, index, inboxes, queue (`recover/queue.rs`), ledger. Files that are not whole items are
 //! moved to `corrupt/`, never deleted; temporary files and orphaned siblings were never promised to anybody and are
 //! deleted. The index is made to agree with the directories; only items that it does not know are read.
 //!
 //! What this file does *not* do: read the bytes of items (their digest is for whoever reads them all).
+
+mod queue;
 
 use std::collections::{HashMap, HashSet};
 use std::io::Read;
@@ -13,15 +15,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
 
+use crate::busy::Busy;
 use crate::dir::{Dir, Kind};
 use crate::disk::Disk;
 use crate::error::Error;
 use crate::id::{SpoolId, UserName};
-use crate::inbox::{Inboxes, Next, SEQ};
+use crate::inbox::Inboxes;
 use crate::index::{INDEX, Index, Known, Row};
 use crate::ledger::{Ledger, Limits};
 use crate::make;
-use crate::seen::{Keys, SEEN, Seen};
+use crate::numbers::{Next, Numbers, SEQ};
+use crate::queue::Queue;
+use crate::seen::{SEEN, Seen};
 use crate::spool::{Shared, item_name, now, read_item};
 
 const SQLITE: [&str; 4] = [
@@ -40,7 +45,7 @@ pub struct Recovery {
     pub clean: bool,
     /// Temporary files that were removed.
     pub swept: usize,
-    /// Siblings without an item that were removed.
+    /// Siblings without an item, items of the queue without a job, and older files of a job, that were removed.
     pub orphans: usize,
     /// What was moved to `corrupt/`: where it was, and why.
     pub quarantined: Vec<(PathBuf, String)>,
@@ -48,14 +53,18 @@ pub struct Recovery {
     pub problems: Vec<(PathBuf, String)>,
     /// The index was made anew.
     pub rebuilt: bool,
-    /// Items that the index did not know.
+    /// Items and jobs that the index did not know.
     pub learnt: u64,
-    /// Rows of the index without an item.
+    /// Rows of the index without an item or a job.
     pub forgotten: u64,
     /// Users whose file of numbers was lost: they go on above the highest number ever seen.
     pub renumbered: Vec<UserName>,
+    /// The same happened to the queue.
+    pub queue_renumbered: bool,
     /// Items that are served.
     pub items: u64,
+    /// Jobs that are served.
+    pub jobs: u64,
 }
 
 /// Opens the spool in `path`.
@@ -81,7 +90,17 @@ pub(crate) fn open(path: &Path, limits: Limits, disk: Disk) -> Result<(Shared, R
     };
     opening.sweep()?;
     let seen = opening.seen()?;
-    let (index, inboxes, mut ledger) = opening.indexed(&seen)?;
+    let mut queue = Queue::new(&root, Next::FIRST)?;
+    opening.settle_queue(&queue);
+    let (
+        index,
+        Agreed {
+            inboxes,
+            next,
+            mut ledger,
+        },
+    ) = opening.indexed(&seen, &queue)?;
+    queue.numbers = Numbers::new(next);
     ledger.limits = limits;
     let mut recovery = opening.recovery;
     recovery.items = ledger.total().items;
@@ -89,8 +108,9 @@ pub(crate) fn open(path: &Path, limits: Limits, disk: Disk) -> Result<(Shared, R
         ledger: Mutex::new(ledger),
         index,
         inboxes,
+        queue,
         seen,
-        keys: Keys::default(),
+        keys: Busy::default(),
         temporaries: AtomicU64::new(0),
         lock,
         disk,
@@ -98,6 +118,14 @@ pub(crate) fn open(path: &Path, limits: Limits, disk: Disk) -> Result<(Shared, R
         root,
     };
     Ok((shared, recovery))
+}
+
+/// What index and directories agree on.
+struct Agreed {
+    inboxes: Inboxes,
+    /// Where the numbers of the queue go on.
+    next: Next,
+    ledger: Ledger,
 }
 
 struct Opening<'a> {
@@ -168,11 +196,11 @@ impl Opening<'_> {
 
     /// The index, in agreement with the directories. One that fails on the way is replaced: by a new one, or, when
     /// there is no room for that, by one in memory.
-    fn indexed(&mut self, seen: &Seen) -> Result<(Index, Inboxes, Ledger), Error> {
+    fn indexed(&mut self, seen: &Seen, queue: &Queue) -> Result<(Index, Agreed), Error> {
         let so_far = self.recovery.clone();
         if let Some(index) = self.old_index() {
-            match self.agree(&index, seen) {
-                Ok((inboxes, ledger)) => return Ok((index, inboxes, ledger)),
+            match self.agree(&index, seen, queue) {
+                Ok(agreed) => return Ok((index, agreed)),
                 Err(e) => {
                     drop(index);
                     self.recovery = so_far;
@@ -185,8 +213,8 @@ impl Opening<'_> {
         self.recovery.rebuilt = !self.recovery.created;
         let so_far = self.recovery.clone();
         let made = self.new_index().and_then(|index| {
-            let (inboxes, ledger) = self.agree(&index, seen)?;
-            Ok((index, inboxes, ledger))
+            let agreed = self.agree(&index, seen, queue)?;
+            Ok((index, agreed))
         });
         made.or_else(|e| {
             self.recovery = so_far;
@@ -196,8 +224,8 @@ impl Opening<'_> {
                 &format!("{e}; the index is in memory only"),
             );
             let index = Index::in_memory()?;
-            let (inboxes, ledger) = self.agree(&index, seen)?;
-            Ok((index, inboxes, ledger))
+            let agreed = self.agree(&index, seen, queue)?;
+            Ok((index, agreed))
         })
     }
 
@@ -237,14 +265,22 @@ impl Opening<'_> {
     }
 
     /// Makes the index agree with the directories, and counts what is there.
-    fn agree(&mut self, index: &Index, seen: &Seen) -> Result<(Inboxes, Ledger), Error> {
+    fn agree(&mut self, index: &Index, seen: &Seen, queue: &Queue) -> Result<Agreed, Error> {
         let inboxes = Inboxes::new(self.disk.clone(), self.root.sub("users")?);
         self.inboxes(index, &inboxes, seen)?;
+        let next = self.queue(index, queue, seen)?;
         let mut ledger = Ledger::new(Limits::default());
         for (user, stranger, usage) in index.tallies()? {
             ledger.add(&user, stranger.as_ref(), usage);
         }
-        Ok((inboxes, ledger))
+        for (owner, usage) in index.queue_tallies()? {
+            ledger.queue(owner.as_ref(), usage);
+        }
+        Ok(Agreed {
+            inboxes,
+            next,
+            ledger,
+        })
     }
 
     fn seen(&mut self) -> Result<Seen, Error> {
@@ -377,6 +413,11 @@ impl Opening<'_> {
         }
         self.recovery.learnt += rows.len() as u64;
         self.recovery.forgotten += gone.len() as u64;
+        if !rows.is_empty() && !self.recovery.clean {
+            // A killed process may have renamed them without the fsync, and from now on a repeat of them is answered
+            // as stored. A failure poisons; what is there can still be read.
+            let _ = self.disk.sync_dir(dir);
+        }
         if !(rows.is_empty() && gone.is_empty()) {
             index.correct(&rows, &gone)?;
         }

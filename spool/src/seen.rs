@@ -10,19 +10,19 @@
 //! | 48 | 16 | first half of BLAKE3 of the 48 bytes before |
 //!
 //! A record that does not add up is skipped. Old ones are dropped by writing the file anew when the spool is opened.
-//! Also here: which transfers are being committed at this moment. What this file does *not* know: transfers whose item
-//! is still there; the index finds those.
+//! What this file does *not* know: transfers whose item is still there; the index finds those.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io::{self, Read};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::dir::Dir;
 use crate::disk::{Disk, Handle, lock};
-use crate::envelope::Envelope;
+use crate::envelope::{Envelope, Proof};
 use crate::error::Error;
 use crate::group::Group;
 use crate::id::UserName;
+use crate::job::Job;
 
 /// Name of the log.
 pub(crate) const SEEN: &str = "seen.log";
@@ -36,17 +36,35 @@ const CROWD: usize = 65_536;
 /// What makes two deliveries the same.
 pub(crate) type Key = [u8; 32];
 
-/// The key of an item in `user`'s inbox, if its sender gave the transfer an id: BLAKE3 of transfer id, sender's user
-/// name and recipient, each after its length in bytes (32 bits, little-endian), and the digest of the wire form.
+/// The key of an item in `user`'s inbox, if its sender gave the transfer an id: BLAKE3 of transfer id, sender and
+/// recipient, each after its length in bytes (32 bits, little-endian), and the digest of the wire form.
+///
+/// The sender is the user name, followed by the node for one of another host: two nodes may each have a `maint`, and
+/// count their transfers from 1. A local user needs no node to be told from others.
 pub(crate) fn key(envelope: &Envelope, user: &UserName) -> Option<Key> {
     let xid = envelope.facts.xid.as_deref()?;
+    Some(digest(envelope, xid, user.as_str()))
+}
+
+/// The key of an item in the queue, made in the same way; the recipient is `to@place`, which no user is called.
+pub(crate) fn job_key(envelope: &Envelope, job: &Job) -> Option<Key> {
+    let xid = job.xid.as_deref().or(envelope.facts.xid.as_deref())?;
+    Some(digest(envelope, xid, &format!("{}@{}", job.to, job.place)))
+}
+
+fn digest(envelope: &Envelope, xid: &str, recipient: &str) -> Key {
+    let origin = &envelope.facts.origin;
+    let node = origin.node.as_deref().filter(|_| origin.proof != Proof::Local);
     let mut hasher = blake3::Hasher::new();
-    for part in [xid, &envelope.facts.origin.user, user.as_str()] {
+    for part in [Some(xid), Some(&origin.user), node, Some(recipient)]
+        .into_iter()
+        .flatten()
+    {
         hasher.update(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
         hasher.update(part.as_bytes());
     }
     hasher.update(envelope.wire.blake3.as_bytes());
-    Some(*hasher.finalize().as_bytes())
+    *hasher.finalize().as_bytes()
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,49 +231,10 @@ fn rewrite(disk: &Disk, root: &Dir, tmp: &Dir, entries: &[Entry]) -> Result<Hand
     })
 }
 
-/// Transfers that are being committed: a second one with the same key waits for the first.
-#[derive(Debug, Default)]
-pub(crate) struct Keys {
-    busy: Mutex<HashSet<Key>>,
-    free: Condvar,
-}
-
-/// The right to commit some keys.
-#[derive(Debug)]
-pub(crate) struct Held<'a> {
-    keys: &'a Keys,
-    held: Vec<Key>,
-}
-
-impl Keys {
-    /// Waits until none of the keys is being committed, and takes all of them at once.
-    pub(crate) fn hold(&self, held: Vec<Key>) -> Held<'_> {
-        if !held.is_empty() {
-            let mut busy = lock(&self.busy);
-            while held.iter().any(|key| busy.contains(key)) {
-                busy = self.free.wait(busy).unwrap_or_else(PoisonError::into_inner);
-            }
-            busy.extend(held.iter().copied());
-        }
-        Held { keys: self, held }
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        if !self.held.is_empty() {
-            let mut busy = lock(&self.keys.busy);
-            self.held.iter().for_each(|key| {
-                busy.remove(key);
-            });
-            drop(busy);
-            self.keys.free.notify_all();
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     const NOW: i64 = 1_795_218_990;

@@ -12,6 +12,7 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
+use crate::busy::Busy;
 use crate::dir::Dir;
 use crate::disk::{Disk, Handle, lock};
 use crate::envelope::{Envelope, FileType, Receipt, Stranger};
@@ -19,10 +20,11 @@ use crate::error::Error;
 use crate::id::{SpoolId, UserName};
 use crate::inbox::{Inbox, Inboxes};
 use crate::index::{Index, Row};
-use crate::ledger::{Ledger, Limits, Usage};
+use crate::ledger::{Ledger, Limits, Payers, Usage};
 use crate::make::CLEAN;
+use crate::queue::Queue;
 use crate::recover::Recovery;
-use crate::seen::{Key, Keys, Seen};
+use crate::seen::{Key, Seen};
 use crate::stage::{Account, Reservation, Staged};
 use crate::trailer::{self, BadTrailer};
 
@@ -44,8 +46,9 @@ pub(crate) struct Shared {
     pub(crate) ledger: Mutex<Ledger>,
     pub(crate) index: Index,
     pub(crate) inboxes: Inboxes,
+    pub(crate) queue: Queue,
     pub(crate) seen: Seen,
-    pub(crate) keys: Keys,
+    pub(crate) keys: Busy<Key>,
     pub(crate) temporaries: AtomicU64,
     /// Holds the lock while it is open.
     pub(crate) lock: Handle,
@@ -108,9 +111,11 @@ pub struct Content {
 pub struct Totals {
     /// Users that ever had an item.
     pub users: u64,
-    /// Items.
+    /// Items in inboxes.
     pub items: u64,
-    /// Bytes, as quotas count them.
+    /// Jobs in the queue, held and failed ones among them.
+    pub jobs: u64,
+    /// Bytes of both, as quotas count them.
     pub bytes: u64,
     /// Bytes that the file system has left for us; 0 when it does not say.
     pub free: u64,
@@ -146,24 +151,35 @@ impl Spool {
         lock(&self.shared.ledger).limits = limits;
     }
 
-    /// Promises one item to each of `to`, if it can be kept. The declared size is believed as far as a refusal goes
-    /// and no further: bytes are taken as they come.
+    /// Promises one item to each of `to` and one job to each of `jobs` (its owner, `None` for what came from a peer),
+    /// if they can be kept. The declared size is believed as far as a refusal goes and no further: bytes are taken as
+    /// they come.
     ///
     /// # Errors
-    /// [`Error::TooLarge`], [`Error::OverQuota`], [`Error::StrangerQuota`], [`Error::NoRoom`], [`Error::Poisoned`];
-    /// [`Error::NotReserved`] without any user.
+    /// [`Error::TooLarge`], [`Error::OverQuota`], [`Error::StrangerQuota`], [`Error::QueueQuota`], [`Error::NoRoom`],
+    /// [`Error::Poisoned`]; [`Error::NotReserved`] without any user or job.
     pub fn reserve(
         &self,
         to: &[UserName],
+        jobs: &[Option<UserName>],
         from: Option<&Stranger>,
         declared: Option<u64>,
     ) -> Result<Reservation, Error> {
         let shared = &self.shared;
         shared.disk.healthy()?;
-        let users = unique(to);
-        if users.is_empty() {
+        if to.is_empty() && jobs.is_empty() {
             return Err(Error::NotReserved(None));
         }
+        let owners: Vec<UserName> = jobs.iter().flatten().cloned().collect();
+        let jobs_of = |owner: &UserName| owners.iter().filter(|other| *other == owner).count() as u64;
+        let payers = Payers {
+            users: unique(to),
+            stranger: from.cloned(),
+            owners: unique(&owners)
+                .into_iter()
+                .map(|owner| (owner.clone(), jobs_of(&owner)))
+                .collect(),
+        };
         let bytes = declared.unwrap_or(0);
         {
             let ledger = lock(&shared.ledger);
@@ -171,12 +187,13 @@ impl Spool {
             if bytes > max {
                 return Err(Error::TooLarge { bytes, max });
             }
-            ledger.check(&users, from, Usage { bytes, items: 1 })?;
+            ledger.check(&payers, Usage { bytes, items: 1 })?;
         }
         shared.look_for_room(bytes)?;
-        let account = Account::open(shared.clone(), users, from.cloned())?;
+        let account = Account::open(shared.clone(), payers)?;
         Ok(Reservation {
             account: Arc::new(account),
+            jobs: jobs.to_vec(),
         })
     }
 
@@ -222,45 +239,18 @@ impl Spool {
     pub fn open_form(&self, user: &UserName, id: SpoolId, form: Form) -> Result<Content, Error> {
         let (dir, _) = self.shared.locate(user, id)?;
         let (file, envelope) = self.shared.read(&dir, user, id)?;
-        let (suffix, measure) = match form {
-            Form::Local => {
-                return Ok(Content {
-                    file,
-                    bytes: envelope.local.bytes,
-                });
-            }
-            Form::Wire if envelope.wire_kept => (".wire", Some(envelope.wire)),
-            Form::Wire if envelope.wire == envelope.local => {
-                return Ok(Content {
-                    file,
-                    bytes: envelope.local.bytes,
-                });
-            }
-            Form::Wire => (".wire", None),
-            Form::Aux => (".aux", envelope.aux),
-        };
-        let Some(measure) = measure else {
-            let form = suffix.trim_start_matches('.');
-            return Err(Error::NotKept {
-                user: user.clone(),
-                id,
-                form: if form == "aux" { "aux" } else { "wire" },
-            });
-        };
-        let name = format!("{id}{suffix}");
-        match dir.read(&name) {
-            Ok((file, len)) if len == measure.bytes => Ok(Content { file, bytes: len }),
-            Ok((_, len)) => {
-                let reason = format!("{len} bytes, {} were written", measure.bytes);
-                Err(Error::damaged(dir.path.join(name), reason))
-            }
+        let opened = open_form(&dir, (Some(user), id), file, &envelope, form);
+        opened.or_else(|e| {
             // The item may have been removed meanwhile; if it was not, its sibling is missing.
-            Err(e) if e.is(io::ErrorKind::NotFound) => {
+            if e.is(io::ErrorKind::NotFound) {
                 self.shared.read(&dir, user, id)?;
-                Err(Error::damaged(dir.path.join(name), "it is missing"))
+                return Err(Error::damaged(
+                    dir.path.join(id.to_string()),
+                    "it lacks a sibling",
+                ));
             }
-            Err(e) => Err(e),
-        }
+            Err(e)
+        })
     }
 
     /// Removes an item. It is gone for good when this returns, unless an fsync has failed before: then a crash may
@@ -296,11 +286,15 @@ impl Spool {
     /// What everybody has stored.
     pub fn totals(&self) -> Totals {
         let shared = &self.shared;
-        let Usage { bytes, items } = lock(&shared.ledger).total();
+        let (stored, queued) = {
+            let ledger = lock(&shared.ledger);
+            (ledger.total(), ledger.queued())
+        };
         Totals {
             users: shared.inboxes.all().len() as u64,
-            items,
-            bytes,
+            items: stored.items,
+            jobs: queued.items,
+            bytes: stored.bytes.saturating_add(queued.bytes),
             free: shared.disk.free(&shared.root).map_or(0, |free| free.bytes),
             poisoned: shared.disk.is_poisoned(),
         }
@@ -319,6 +313,7 @@ impl Drop for Spool {
         }
         // Nothing is lost when any of this fails: the next start skips some numbers, or checks the index.
         let _ = shared.inboxes.close();
+        let _ = shared.queue.close(&shared.disk);
         if shared.index.close() {
             let _ = shared
                 .disk
@@ -335,7 +330,10 @@ impl Shared {
 
     /// The directory of an inbox in which an item of this number may be seen.
     pub(crate) fn locate(&self, user: &UserName, id: SpoolId) -> Result<(Arc<Dir>, Arc<Inbox>), Error> {
-        let inbox = self.inboxes.existing(user).filter(|inbox| !inbox.is_hidden(id));
+        let inbox = self
+            .inboxes
+            .existing(user)
+            .filter(|inbox| !inbox.numbers.is_hidden(id));
         let inbox = inbox.ok_or_else(|| Error::NoSuchItem {
             user: user.clone(),
             id,
@@ -366,7 +364,7 @@ impl Shared {
                 .filter_map(|(name, _)| std::str::from_utf8(name).ok());
             let mut ids: Vec<SpoolId> = names
                 .filter_map(item_name)
-                .filter(|id| !inbox.is_hidden(*id))
+                .filter(|id| !inbox.numbers.is_hidden(*id))
                 .collect();
             ids.sort_unstable();
             let mut held = held.into_iter().peekable();
@@ -410,7 +408,43 @@ pub(crate) fn item_name(name: &str) -> Option<SpoolId> {
     }
     name.parse()
         .ok()
-        .filter(|id: &SpoolId| id.get() < crate::inbox::ID_MAX)
+        .filter(|id: &SpoolId| id.get() < crate::numbers::ID_MAX)
+}
+
+/// Opens one form of an item whose file is open.
+///
+/// # Errors
+/// An answer of the kind `NotFound` when a sibling that should be there is not.
+pub(crate) fn open_form(
+    dir: &Dir,
+    (user, id): (Option<&UserName>, SpoolId),
+    file: File,
+    envelope: &Envelope,
+    form: Form,
+) -> Result<Content, Error> {
+    let item = Content {
+        file,
+        bytes: envelope.local.bytes,
+    };
+    let not_kept = |form| Error::NotKept {
+        user: user.cloned(),
+        id,
+        form,
+    };
+    let (name, measure) = match form {
+        Form::Local => return Ok(item),
+        Form::Wire if envelope.wire_kept => (format!("{id}.wire"), envelope.wire),
+        Form::Wire if envelope.wire == envelope.local => return Ok(item),
+        Form::Wire => return Err(not_kept("wire")),
+        Form::Aux => (format!("{id}.aux"), envelope.aux.ok_or_else(|| not_kept("aux"))?),
+    };
+    match dir.read(&name)? {
+        (file, bytes) if bytes == measure.bytes => Ok(Content { file, bytes }),
+        (_, len) => {
+            let reason = format!("{len} bytes, {} were written", measure.bytes);
+            Err(Error::damaged(dir.path.join(name), reason))
+        }
+    }
 }
 
 /// Opens an item and reads its trailer.

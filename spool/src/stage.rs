@@ -12,7 +12,7 @@ use crate::disk::{Handle, lock};
 use crate::envelope::{Measure, Stranger};
 use crate::error::{Error, Shortage};
 use crate::id::UserName;
-use crate::ledger::Usage;
+use crate::ledger::{Payers, Usage};
 use crate::spool::Shared;
 
 /// Bytes that a form may have in memory.
@@ -22,16 +22,18 @@ const AHEAD: u64 = 16 << 20;
 /// Bytes between two looks at the free space.
 const LOOK: u64 = 16 << 20;
 
-/// Room for one file in one or several inboxes. Dropping it gives back whatever was not committed.
+/// Room for one file in inboxes and in the queue. Dropping it gives back whatever was not committed.
 #[derive(Debug)]
 pub struct Reservation {
     pub(crate) account: Arc<Account>,
+    /// The owner of each job.
+    pub(crate) jobs: Vec<Option<UserName>>,
 }
 
 impl Reservation {
     /// For whom.
     pub fn users(&self) -> &[UserName] {
-        &self.account.users
+        &self.account.payers.users
     }
 }
 
@@ -42,7 +44,7 @@ struct Taken {
     metered: u64,
     /// Bytes of the longest unmetered form.
     unmetered: u64,
-    /// Taken from the ledger for each user: `taken >= max(metered, unmetered)`.
+    /// Taken from the ledger for each item: `taken >= max(metered, unmetered)`.
     taken: Usage,
 }
 
@@ -50,24 +52,18 @@ struct Taken {
 #[derive(Debug)]
 pub(crate) struct Account {
     shared: Arc<Shared>,
-    pub(crate) users: Vec<UserName>,
-    pub(crate) stranger: Option<Stranger>,
+    pub(crate) payers: Payers,
     taken: Mutex<Taken>,
 }
 
 impl Account {
-    /// Takes one item for every user, without regard for the stranger's quota if that is `None`.
-    pub(crate) fn open(
-        shared: Arc<Shared>,
-        users: Vec<UserName>,
-        stranger: Option<Stranger>,
-    ) -> Result<Account, Error> {
+    /// Takes one item for everybody who pays.
+    pub(crate) fn open(shared: Arc<Shared>, payers: Payers) -> Result<Account, Error> {
         let taken = Usage { bytes: 0, items: 1 };
-        lock(&shared.ledger).take(&users, stranger.as_ref(), taken)?;
+        lock(&shared.ledger).take(&payers, taken)?;
         Ok(Account {
             shared,
-            users,
-            stranger,
+            payers,
             taken: Mutex::new(Taken {
                 taken,
                 ..Taken::default()
@@ -81,7 +77,7 @@ impl Account {
                 bytes: more,
                 items: 0,
             };
-            lock(&self.shared.ledger).take(&self.users, self.stranger.as_ref(), more)?;
+            lock(&self.shared.ledger).take(&self.payers, more)?;
             now.taken.bytes = bytes;
         }
         Ok(())
@@ -111,22 +107,30 @@ impl Account {
     }
 
     /// Gives everything back, and in the same breath counts what was stored instead.
-    pub(crate) fn settle(&self, stored: &[(UserName, Charge)]) {
+    pub(crate) fn settle(&self, stored: &[(Payer, u64)]) {
         let mut now = lock(&self.taken);
         let mut ledger = lock(&self.shared.ledger);
-        ledger.give_back(&self.users, self.stranger.as_ref(), now.taken);
+        ledger.give_back(&self.payers, now.taken);
         now.taken = Usage::default();
-        for (user, item) in stored {
-            ledger.stored(user, item.stranger.as_ref(), item.bytes);
+        for (payer, bytes) in stored {
+            match payer {
+                Payer::User(user, stranger) => ledger.stored(user, stranger.as_ref(), *bytes),
+                Payer::Owner(owner) => {
+                    let (bytes, items) = (*bytes, 1);
+                    ledger.queue(owner.as_ref(), Usage { bytes, items });
+                }
+            }
         }
     }
 }
 
-/// What a stored item is charged, and to which stranger besides.
+/// Whom a stored item counts against.
 #[derive(Clone, Debug)]
-pub(crate) struct Charge {
-    pub(crate) bytes: u64,
-    pub(crate) stranger: Option<Stranger>,
+pub(crate) enum Payer {
+    /// The recipient, and the stranger who sent it.
+    User(UserName, Option<Stranger>),
+    /// The owner of a job, if it has one.
+    Owner(Option<UserName>),
 }
 
 impl Drop for Account {

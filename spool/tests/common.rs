@@ -3,8 +3,8 @@
 use std::io::Read;
 
 use uft_spool::{
-    Committed, Delivery, Error, Facts, FileType, Form, Limits, Origin, Proof, Spool, SpoolId, TypeSpec,
-    UserName,
+    Committed, Delivery, Error, Facts, FileType, Form, Job, Limits, Origin, Placed, Proof, Spool, SpoolId,
+    TypeSpec, UserName,
 };
 
 pub(crate) const LIMITS: Limits = Limits {
@@ -59,11 +59,13 @@ pub(crate) struct Parcel<'a> {
     pub(crate) wire: Option<&'a [u8]>,
     pub(crate) aux: Option<&'a [u8]>,
     pub(crate) xid: Option<&'a str>,
+    pub(crate) jobs: Vec<Job>,
 }
 
 impl Parcel<'_> {
     pub(crate) fn commit(&self, spool: &Spool) -> Result<Committed, Error> {
-        let reservation = spool.reserve(&self.to, None, None)?;
+        let owners: Vec<_> = self.jobs.iter().map(|job| job.owner.clone()).collect();
+        let reservation = spool.reserve(&self.to, &owners, None, None)?;
         let stage = |bytes: &[u8]| {
             let mut staged = spool.stage(&reservation);
             staged.write(bytes).map(|()| staged)
@@ -80,6 +82,7 @@ impl Parcel<'_> {
         let wire_measure = wire.as_ref().unwrap_or(&local).measure();
         spool.commit(Delivery {
             to: self.to.clone(),
+            jobs: self.jobs.clone(),
             local,
             wire,
             wire_measure,
@@ -89,11 +92,55 @@ impl Parcel<'_> {
         })
     }
 
+    pub(crate) fn job_ids(&self, spool: &Spool) -> Vec<SpoolId> {
+        match self.commit(spool).unwrap() {
+            Committed::Stored(placed) => placed.queue,
+            Committed::Repeat(placed) => panic!("a repeat of {placed:?}"),
+        }
+    }
+
     pub(crate) fn ids(&self, spool: &Spool) -> Vec<SpoolId> {
         match self.commit(spool).unwrap() {
-            Committed::Stored(ids) => ids.into_iter().map(|(_, id)| id).collect(),
-            Committed::Repeat(ids) => panic!("a repeat of {ids:?}"),
+            Committed::Stored(placed) => placed.inbox.into_iter().map(|(_, id)| id).collect(),
+            Committed::Repeat(placed) => panic!("a repeat of {placed:?}"),
         }
+    }
+}
+
+/// A job of a local user's, `user@place`.
+pub(crate) fn job(address: &str) -> Job {
+    let (to, place) = address.split_once('@').unwrap();
+    Job {
+        to: to.into(),
+        place: place.into(),
+        owner: Some(user("ann")),
+        queued: 1_795_218_990,
+        ..Job::default()
+    }
+}
+
+/// What is to be queued for some addresses, with commas between them.
+pub(crate) fn queued<'a>(addresses: &str, local: &'a [u8]) -> Parcel<'a> {
+    Parcel {
+        jobs: addresses.split(',').map(job).collect(),
+        local,
+        ..Parcel::default()
+    }
+}
+
+pub(crate) fn read_job(spool: &Spool, id: SpoolId, form: Form) -> Result<Vec<u8>, Error> {
+    let content = spool.open_job(id, form)?;
+    let mut bytes = Vec::new();
+    content.file.take(content.bytes).read_to_end(&mut bytes).unwrap();
+    assert_eq!(bytes.len() as u64, content.bytes);
+    Ok(bytes)
+}
+
+/// What became of a delivery to inboxes alone.
+pub(crate) fn in_inboxes(inbox: Vec<(UserName, SpoolId)>) -> Placed {
+    Placed {
+        inbox,
+        ..Placed::default()
     }
 }
 

@@ -25,7 +25,7 @@ fn old() -> tempfile::TempDir {
     temp
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
         let to = to.join(entry.file_name());
         if entry.file_type().unwrap().is_dir() {
@@ -383,7 +383,7 @@ fn the_log_of_repeats_survives_damage_record_by_record() {
         xid: Some("x2"),
         ..parcel("ann", b"gone")
     };
-    let repeat = Committed::Repeat(vec![(ann(), id(2))]);
+    let repeat = Committed::Repeat(in_inboxes(vec![(ann(), id(2))]));
     for spoil in [0, 1, 2] {
         let old = old();
         // The fixture is older than seven days some day: a record of today.
@@ -418,7 +418,7 @@ fn the_log_of_repeats_survives_damage_record_by_record() {
         }
         .commit(&spool)
         .unwrap();
-        assert_eq!(first, Committed::Repeat(vec![(ann(), id(4))]));
+        assert_eq!(first, Committed::Repeat(in_inboxes(vec![(ann(), id(4))])));
         let second = Parcel {
             xid: Some("x5"),
             ..again.clone()

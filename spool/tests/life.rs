@@ -42,7 +42,7 @@ fn a_large_file_goes_through_a_temporary_file_and_can_be_read_back_on_the_way() 
     let (temp, spool) = open();
     let bytes: Vec<u8> = (0..1_000_000u32).map(|n| (n % 251) as u8).collect();
     for step in [1000, 65_536, 65_537, 300_000] {
-        let reservation = spool.reserve(&[user("ann")], None, None).unwrap();
+        let reservation = spool.reserve(&[user("ann")], &[], None, None).unwrap();
         let mut staged = spool.stage(&reservation);
         for chunk in bytes.chunks(step) {
             staged.write(chunk).unwrap();
@@ -55,6 +55,7 @@ fn a_large_file_goes_through_a_temporary_file_and_can_be_read_back_on_the_way() 
         let committed = spool
             .commit(uft_spool::Delivery {
                 to: vec![user("ann")],
+                jobs: vec![],
                 reservation,
                 local: staged,
                 wire: None,
@@ -63,10 +64,10 @@ fn a_large_file_goes_through_a_temporary_file_and_can_be_read_back_on_the_way() 
                 facts: facts(None),
             })
             .unwrap();
-        let Committed::Stored(ids) = committed else {
+        let Committed::Stored(placed) = committed else {
             panic!("{committed:?}")
         };
-        assert!(check(&spool, &ids[0].0, ids[0].1).unwrap() == bytes);
+        assert!(check(&spool, &placed.inbox[0].0, placed.inbox[0].1).unwrap() == bytes);
     }
     assert_eq!(std::fs::read_dir(temp.path().join("tmp")).unwrap().count(), 0);
 }
@@ -127,7 +128,7 @@ fn a_repeat_is_answered_and_not_stored() {
         xid: Some("x1"),
         ..parcel("ann", b"hello")
     };
-    let repeat = Committed::Repeat(vec![(ann.clone(), id(1))]);
+    let repeat = Committed::Repeat(in_inboxes(vec![(ann.clone(), id(1))]));
     assert_eq!(first.ids(&spool), [id(1)]);
     assert_eq!(first.commit(&spool).unwrap(), repeat);
     let other = Parcel {
@@ -151,7 +152,7 @@ fn a_repeat_is_answered_and_not_stored() {
     assert_eq!(first.commit(&spool).unwrap(), repeat);
     assert_eq!(
         other.commit(&spool).unwrap(),
-        Committed::Repeat(vec![(ann.clone(), id(2))])
+        Committed::Repeat(in_inboxes(vec![(ann.clone(), id(2))]))
     );
     assert_eq!(spool.usage(&ann), Usage { bytes: 5, items: 1 });
 }
@@ -170,20 +171,20 @@ fn quotas_hold_while_bytes_stream() {
     };
     spool.set_limits(limits);
     assert!(matches!(
-        spool.reserve(&ann, None, Some(101)),
+        spool.reserve(&ann, &[], None, Some(101)),
         Err(Error::TooLarge { bytes: 101, max: 100 })
     ));
     assert!(matches!(
-        spool.reserve(&ann, Some(&far), Some(61)),
+        spool.reserve(&ann, &[], Some(&far), Some(61)),
         Err(Error::StrangerQuota { .. })
     ));
-    let lying = spool.reserve(&ann, Some(&far), Some(1)).unwrap();
+    let lying = spool.reserve(&ann, &[], Some(&far), Some(1)).unwrap();
     let mut staged = spool.stage(&lying);
     staged.write(&[0; 60]).unwrap();
     assert!(matches!(staged.write(&[0]), Err(Error::StrangerQuota { .. })));
-    let other = spool.reserve(&ann, None, None).unwrap();
+    let other = spool.reserve(&ann, &[], None, None).unwrap();
     assert!(matches!(
-        spool.reserve(&ann, None, None),
+        spool.reserve(&ann, &[], None, None),
         Err(Error::OverQuota { items: 2, .. })
     ));
     let mut more = spool.stage(&other);
@@ -202,7 +203,7 @@ fn quotas_hold_while_bytes_stream() {
     let mut local = spool.stage(&other).unmetered();
     local.write(&[1; 100]).unwrap();
     drop((local, more, other));
-    let empty = spool.reserve(&ann, None, Some(100)).unwrap();
+    let empty = spool.reserve(&ann, &[], None, Some(100)).unwrap();
     drop(empty);
     assert_eq!(spool.usage(&ann[0]), Usage::default());
 }
@@ -210,12 +211,13 @@ fn quotas_hold_while_bytes_stream() {
 #[test]
 fn a_reservation_is_for_its_users_only() {
     let (_temp, spool) = open();
-    let reservation = spool.reserve(&[user("ann")], None, None).unwrap();
+    let reservation = spool.reserve(&[user("ann")], &[], None, None).unwrap();
     let local = spool.stage(&reservation);
     let wire_measure = local.measure();
     let (to, facts) = (vec![user("bob")], facts(None));
     let delivery = uft_spool::Delivery {
         to,
+        jobs: vec![],
         reservation,
         local,
         wire: None,
@@ -225,7 +227,7 @@ fn a_reservation_is_for_its_users_only() {
     };
     assert!(matches!(spool.commit(delivery), Err(Error::NotReserved(Some(bob))) if bob == user("bob")));
     assert!(matches!(
-        spool.reserve(&[], None, None),
+        spool.reserve(&[], &[], None, None),
         Err(Error::NotReserved(None))
     ));
 }
@@ -246,10 +248,10 @@ fn a_full_disk_is_noticed_at_the_start_and_on_the_way() {
     disk.pretend_free(1500);
     let ann = [user("ann")];
     assert!(matches!(
-        spool.reserve(&ann, None, Some(501)),
+        spool.reserve(&ann, &[], None, Some(501)),
         Err(Error::NoRoom { .. })
     ));
-    let reservation = spool.reserve(&ann, None, Some(500)).unwrap();
+    let reservation = spool.reserve(&ann, &[], None, Some(500)).unwrap();
     let mut staged = spool.stage(&reservation);
     staged.write(&[0; 60_000]).unwrap();
     assert!(matches!(staged.write(&[0; 60_000]), Err(Error::NoRoom { .. })));
@@ -261,7 +263,7 @@ fn a_full_disk_is_noticed_at_the_start_and_on_the_way() {
 fn the_oldest_items_expire_first() {
     let (_temp, spool) = open();
     let deliver = |received| {
-        let reservation = spool.reserve(&[user("ann")], None, None).unwrap();
+        let reservation = spool.reserve(&[user("ann")], &[], None, None).unwrap();
         let local = spool.stage(&reservation);
         let facts = uft_spool::Facts {
             received,
@@ -272,6 +274,7 @@ fn the_oldest_items_expire_first() {
         spool
             .commit(uft_spool::Delivery {
                 to,
+                jobs: vec![],
                 reservation,
                 local,
                 wire: None,
@@ -346,7 +349,7 @@ fn after_a_failed_fsync_only_reading_and_removing_go_on() {
 fn a_receipt_is_listed_as_one_from_the_index_and_from_the_files() {
     let (temp, spool) = open();
     let deliver = |receipt: Option<Receipt>| {
-        let reservation = spool.reserve(&[user("ann")], None, None).unwrap();
+        let reservation = spool.reserve(&[user("ann")], &[], None, None).unwrap();
         let local = spool.stage(&reservation);
         let wire_measure = local.measure();
         let facts = uft_spool::Facts {
@@ -356,6 +359,7 @@ fn a_receipt_is_listed_as_one_from_the_index_and_from_the_files() {
         spool
             .commit(uft_spool::Delivery {
                 to: vec![user("ann")],
+                jobs: vec![],
                 reservation,
                 local,
                 wire: None,

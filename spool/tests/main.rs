@@ -6,6 +6,10 @@ mod common;
 mod crash;
 mod format;
 mod life;
+mod model;
+mod queue;
+mod queue_crash;
+mod queue_format;
 mod threads;
 
 /// The body of the fuzz target, on every end of a fixture's item.

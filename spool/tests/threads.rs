@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::thread;
 
-use uft_spool::{Committed, Error, Limits, Spool, SpoolId, Usage};
+use uft_spool::{Committed, Error, Form, Limits, Spool, SpoolId, State, Usage};
 
 use crate::common::*;
 
@@ -177,4 +177,118 @@ fn parallel_sessions_cannot_pass_a_quota_together() {
     if usage.items < 50 {
         parcel("ann", &rest).ids(&spool);
     }
+}
+
+#[test]
+fn a_queue_that_everybody_uses_at_once_is_consistent() {
+    let temp = scratch();
+    let (spool, _) = Spool::open(temp.path(), LIMITS).unwrap();
+    let left: Mutex<BTreeMap<SpoolId, (Vec<u8>, State)>> = Mutex::default();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let (spool, left) = (&spool, &left);
+                scope.spawn(move || {
+                    for n in 0..EACH {
+                        let bytes = format!("{thread}-{n} ").repeat(1 + n * 40).into_bytes();
+                        let ids = Parcel {
+                            aux: (n % 3 == 0).then_some(&b"fork"[..]),
+                            ..queued("bob@BETA,eve@GAMMA", &bytes)
+                        }
+                        .job_ids(spool);
+                        spool.finish(ids[0]).unwrap();
+                        let state = match n % 4 {
+                            0 => spool.hold(ids[1], "x").map(|()| State::Held),
+                            1 => spool.fail(ids[1], "x").map(|()| State::Failed),
+                            2 => spool.reroute(ids[1], "a", "B").map(|()| State::Ready),
+                            _ => Ok(State::Ready),
+                        };
+                        left.lock().unwrap().insert(ids[1], (bytes, state.unwrap()));
+                    }
+                })
+            })
+            .collect();
+        scope.spawn(|| {
+            while !done.load(Ordering::Acquire) {
+                let jobs = spool.jobs().unwrap();
+                assert!(jobs.is_sorted_by(|a, b| a.id < b.id));
+                // What is listed is whole, or was finished since; a move from one directory to another hides nothing.
+                for job in jobs.iter().rev().take(5) {
+                    let read = read_job(&spool, job.id, Form::Local);
+                    assert!(matches!(read, Ok(_) | Err(Error::NoSuchJob(_))));
+                }
+            }
+        });
+        for worker in workers {
+            worker.join().unwrap();
+        }
+        done.store(true, Ordering::Release);
+    });
+    let left = left.into_inner().unwrap();
+    let verify = |spool: &Spool| {
+        let listed: Vec<_> = spool
+            .jobs()
+            .unwrap()
+            .iter()
+            .map(|job| (job.id, job.state))
+            .collect();
+        assert_eq!(
+            listed,
+            left.iter()
+                .map(|(id, (_, state))| (*id, *state))
+                .collect::<Vec<_>>()
+        );
+        for (id, (bytes, _)) in &left {
+            assert!(read_job(spool, *id, Form::Local).unwrap() == *bytes);
+        }
+        assert_eq!(spool.queue_usage(&user("ann")).items as usize, left.len());
+    };
+    verify(&spool);
+    let totals = spool.totals();
+    drop(spool);
+    let (spool, recovery) = Spool::open(temp.path(), LIMITS).unwrap();
+    assert!(recovery.clean && recovery.learnt == 0 && recovery.forgotten == 0 && recovery.orphans == 0);
+    assert_eq!(
+        (spool.totals().jobs, spool.totals().bytes),
+        (totals.jobs, totals.bytes)
+    );
+    verify(&spool);
+}
+
+#[test]
+fn a_job_that_many_change_at_once_is_in_one_place() {
+    let temp = scratch();
+    let (spool, _) = Spool::open(temp.path(), LIMITS).unwrap();
+    queued("bob@BETA", b"x").job_ids(&spool);
+    let start = Barrier::new(THREADS);
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let (spool, start) = (&spool, &start);
+            scope.spawn(move || {
+                start.wait();
+                for n in 0..EACH {
+                    match (thread + n) % 3 {
+                        0 => spool.hold(id(1), "x"),
+                        1 => spool.fail(id(1), "x"),
+                        _ => spool.release(id(1)),
+                    }
+                    .unwrap();
+                }
+            });
+        }
+    });
+    let places =
+        ["queue", "queue/held", "failed"].map(|place| temp.path().join(place).join("1.job").exists());
+    assert_eq!(places.iter().filter(|there| **there).count(), 1);
+    let state = spool.jobs().unwrap()[0].state;
+    assert_eq!(spool.job(id(1)).unwrap().state, state);
+    // Many want to deliver it, one does.
+    let delivered: usize = thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|_| scope.spawn(|| usize::from(spool.deliver_job(id(1), &[user("bob")]).is_ok())))
+            .collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert_eq!((delivered, spool.totals().items, spool.totals().jobs), (1, 1, 0));
 }

@@ -1,16 +1,13 @@
-//! Who a file or a message is for: `user@host`, `user@host:port`, `user@[::1]:port`, or a local `user`.
+//! Who a file or a message is for: `user@host`, `user@host:port`, `user@[::1]:port`, `user@NODE`, or a local `user`.
 //!
-//! What it does *not* do: look names up. Whether a user exists is the server's business, and whether a host does is the
-//! resolver's. Aliases are `aliases`'.
+//! What it does *not* do: look names up. Whether a user exists is the server's business, whether a host does is the
+//! resolver's, and whether a short name is a node only the local daemon knows (`way`). Aliases are `aliases`'.
 
 use std::fmt;
-use std::net::Ipv6Addr;
 
 use super::exit::Failure;
-use crate::display::{hidden, shown};
-
-/// Longest user name that a `USER` line carries, in bytes.
-const USER_MAX: usize = 63;
+use crate::display::shown;
+use crate::route::{self, Fault, NodeName};
 
 /// A recipient, parsed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -19,9 +16,11 @@ pub(crate) struct Recipient {
     pub(crate) user: String,
     /// Where; the local daemon when absent.
     pub(crate) host: Option<Host>,
+    /// The local daemon takes it there, by way of its queue.
+    pub(crate) queued: bool,
 }
 
-/// A host, with the port if one was given.
+/// A host, with the port if one was given; or a node, which looks like one.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Host {
     /// A name or an address, without brackets.
@@ -31,79 +30,52 @@ pub(crate) struct Host {
 }
 
 impl Recipient {
-    /// Reads one recipient.
+    /// Reads one recipient, also as `user at host`.
     pub(crate) fn parse(text: &str) -> Result<Recipient, Failure> {
-        let (user, host) = match text.rsplit_once('@') {
-            Some((user, host)) => (user, Some(Host::parse(host, text)?)),
-            None => (text, None),
-        };
-        let bad = |what: String| {
-            Failure::usage(format!("recipient {}: {what}", quoted(text)))
-                .hint("write user@host, user@host:port, user@[::1]:port, or the name of a local user")
-        };
-        if user.is_empty() {
-            return Err(bad("there is no user name".to_owned()));
-        }
-        if user.len() > USER_MAX {
-            return Err(bad(format!(
-                "the user name has {} bytes, at most {USER_MAX} can be sent",
-                user.len()
-            )));
-        }
-        if let Some(c) = user.chars().find(|&c| c.is_whitespace() || hidden(c)) {
-            return Err(bad(format!("the user name has {c:?} in it")));
-        }
+        let (user, host) = route::parts(text);
+        let host = host.map(|host| Host::parse(host, text)).transpose()?;
+        route::user(user).map_err(|fault| {
+            Failure::usage(format!("recipient {}: {fault}", quoted(text))).hint(
+                "write user@host, user@host:port, user@[::1]:port, user@NODE, or the name of a local user",
+            )
+        })?;
         Ok(Recipient {
             user: user.to_owned(),
             host,
+            queued: false,
         })
+    }
+
+    /// The name by which the server is told of the recipient: the local daemon's queue needs the place, too.
+    pub(crate) fn told(&self) -> String {
+        match self.queued {
+            true => self.to_string(),
+            false => self.user.clone(),
+        }
     }
 }
 
 impl Host {
     /// Reads `host`, `host:port`, `[v6]` or `[v6]:port`; `whole` is what an error quotes.
     pub(crate) fn parse(text: &str, whole: &str) -> Result<Host, Failure> {
-        let bad = |what: String| Failure::usage(format!("{}: {what}", quoted(whole)));
-        let (name, port) = if let Some(rest) = text.strip_prefix('[') {
-            let (v6, after) = rest
-                .split_once(']')
-                .ok_or_else(|| bad("the bracket is not closed".to_owned()))?;
-            let address = v6.split('%').next().unwrap_or(v6);
-            if address.parse::<Ipv6Addr>().is_err() {
-                return Err(bad(format!("{} is not an IPv6 address", quoted(v6))));
+        let (name, port) = route::place(text).map_err(|fault| {
+            let failure = Failure::usage(format!("{}: {fault}", quoted(whole)));
+            match fault {
+                Fault::Colons => failure.hint("an IPv6 address is written in brackets: user@[::1]"),
+                _ => failure,
             }
-            let port = match after.strip_prefix(':') {
-                Some(port) => Some(port),
-                None if after.is_empty() => None,
-                None => return Err(bad(format!("{} after the bracket is not a port", quoted(after)))),
-            };
-            (v6, port)
-        } else if text.parse::<Ipv6Addr>().is_ok() || text.matches(':').count() > 1 {
-            return Err(bad("more than one colon in the host".to_owned())
-                .hint("an IPv6 address is written in brackets: user@[::1]"));
-        } else {
-            match text.split_once(':') {
-                Some((name, port)) => (name, Some(port)),
-                None => (text, None),
-            }
-        };
-        if name.is_empty() {
-            return Err(bad("there is no host name".to_owned()));
-        }
-        if let Some(c) = name.chars().find(|&c| c.is_whitespace() || hidden(c) || c == '/') {
-            return Err(bad(format!("the host name has {c:?} in it")));
-        }
-        let port = match port {
-            None => None,
-            Some(digits) => match digits.parse::<u16>() {
-                Ok(port) if port > 0 && digits.bytes().all(|b| b.is_ascii_digit()) => Some(port),
-                _ => return Err(bad(format!("{} is not a port from 1 to 65535", quoted(digits)))),
-            },
-        };
+        })?;
         Ok(Host {
             name: name.to_owned(),
             port,
         })
+    }
+
+    /// The node that is meant if there is a route to one of that name: no dot, no port. A node with an `@` in its name
+    /// cannot be said in one word, and so to no server.
+    pub(crate) fn node(&self) -> Option<NodeName> {
+        let short = self.port.is_none() && !self.name.contains('@');
+        self.name.parse().ok().filter(|_| short)
     }
 }
 
@@ -159,6 +131,26 @@ mod tests {
             assert_eq!(to.user, user);
             assert_eq!(to.host.as_ref().map(|h| (h.name.as_str(), h.port)), host);
             assert_eq!(to.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn the_blanks_of_the_older_form_are_read_and_a_short_name_may_be_a_node() {
+        let node = |text: &str| Recipient::parse(text).unwrap().host.and_then(|host| host.node());
+        assert_eq!(
+            Recipient::parse("maint AT beta").unwrap().to_string(),
+            "maint@beta"
+        );
+        assert_eq!(node("maint at beta").unwrap().as_str(), "BETA");
+        for host in [
+            "a@beta.example",
+            "a@beta:608",
+            "a@localhost",
+            "a@[::1]",
+            "a at b@c",
+            "a",
+        ] {
+            assert_eq!(node(host), None, "{host}");
         }
     }
 

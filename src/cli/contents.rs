@@ -71,7 +71,16 @@ struct FileJson {
 struct MemberJson {
     name: Option<String>,
     aliases: Vec<String>,
-    lines: Option<u16>,
+    lines: Option<u32>,
+    /// In the time of its own system, which nothing names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
 }
 
 /// Reads an item of type N for its contents; `None` of another type.
@@ -202,10 +211,15 @@ impl FileJson {
 
 impl MemberJson {
     fn of(member: &Member) -> MemberJson {
+        let known = member.statistics.as_ref();
         MemberJson {
             name: member.name.clone(),
             aliases: member.aliases.clone(),
-            lines: member.statistics.as_ref().map(|statistics| statistics.lines),
+            lines: known.map(|known| known.lines),
+            changed: known.and_then(|known| known.changed).map(|time| time.to_string()),
+            created: known.and_then(|known| known.created).map(|day| day.to_string()),
+            version: known.map(|known| format!("{:02}.{:02}", known.version.0, known.version.1)),
+            user: known.map(|known| known.user.clone()),
         }
     }
 
@@ -213,6 +227,12 @@ impl MemberJson {
         let mut line = self.name.clone().unwrap_or_else(|| "(no name)".into());
         if !self.aliases.is_empty() {
             line += &format!(", also {}", self.aliases.join(", "));
+        }
+        if let Some(lines) = self.lines {
+            line += &format!(", {lines} lines");
+        }
+        if let (Some(changed), Some(user)) = (&self.changed, &self.user) {
+            line += &format!(", changed {} by {user}", changed.replace('T', " "));
         }
         line
     }

@@ -5,12 +5,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use uft_spool::{SpoolId, UserName};
+use uft_spool::{Chapter, Envelope, SpoolId, UserName};
 
 use super::exit::{Exit, Failure};
 use crate::display::shown;
 use crate::local::client::{Asked, ask};
-use crate::local::{Answer, ItemInfo, Removal, Request, Row, Status, Why};
+use crate::local::{Answer, Change, ItemInfo, JobInfo, Removal, Request, Row, Status, Why};
 
 /// The daemon at the other end of a socket, and whose inbox is meant.
 #[derive(Clone, Debug)]
@@ -121,6 +121,51 @@ impl Daemon {
         }
     }
 
+    /// Jobs of the queue by number, each handed to `each`; `all`: everybody's.
+    pub(crate) fn jobs(
+        &self,
+        all: bool,
+        mut each: impl FnMut(JobInfo) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let user = self.user.clone();
+        let mut asked = ask(&self.socket, &Request::QueueList { user, all })?;
+        loop {
+            match answered(asked.only()?)? {
+                Answer::Job(job) => each(*job)?,
+                Answer::Done { .. } => return Ok(()),
+                other => return Err(unexpected(&other)),
+            }
+        }
+    }
+
+    /// One job of the queue, the record of its item, and what happened to it.
+    pub(crate) fn story(&self, id: SpoolId) -> Result<(JobInfo, Envelope, Vec<Chapter>), Failure> {
+        let user = self.user.clone();
+        match self.only(&Request::QueueShow { user, id })? {
+            Answer::Story { job, envelope, story } => Ok((*job, *envelope, story)),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Changes a job of the queue; how it is now, or was when it is gone.
+    pub(crate) fn change(&self, id: SpoolId, change: Change) -> Result<JobInfo, Failure> {
+        let user = self.user.clone();
+        self.job(&Request::QueueChange { user, id, change })
+    }
+
+    /// Queues an item of an inbox for another host.
+    pub(crate) fn queue(&self, id: SpoolId, to: String) -> Result<JobInfo, Failure> {
+        let user = self.user.clone();
+        self.job(&Request::QueueItem { user, id, to })
+    }
+
+    fn job(&self, request: &Request) -> Result<JobInfo, Failure> {
+        match self.only(request)? {
+            Answer::Job(job) => Ok(*job),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     fn done(&self, request: &Request) -> Result<Vec<(UserName, SpoolId)>, Failure> {
         match self.only(request)? {
             Answer::Done { stored } => Ok(stored),
@@ -141,10 +186,14 @@ pub(crate) fn answered(answer: Answer) -> Result<Answer, Failure> {
     let failure = Failure::new(Exit::from(why), shown(&text));
     Err(match why {
         Why::NoItem => failure.hint("uft ls shows what there is"),
-        Why::NotAllowed => failure.hint("only root and the daemon's own user may use another user's inbox"),
+        Why::NoJob => failure.hint("uft queue ls shows what there is"),
+        Why::NotAllowed => {
+            failure.hint("only root and the daemon's own user may use another user's inbox and jobs")
+        }
+        Why::NoRoute => failure.hint("the administrator names routes in uftd.toml"),
         Why::NotReceiving => failure.hint("the user gets messages while uft watch runs"),
         Why::NoRoom => failure.hint("make room: receive or discard what is in the inbox"),
-        Why::NoUser | Why::NoRoute | Why::Unavailable | Why::Failed | Why::Malformed => failure,
+        Why::NoUser | Why::Unavailable | Why::Failed | Why::Malformed => failure,
     })
 }
 
@@ -157,6 +206,8 @@ pub(crate) fn unexpected(answer: &Answer) -> Failure {
         Answer::Event(_) => "an event",
         Answer::Status(_) => "its status",
         Answer::Lines(_) => "some lines",
+        Answer::Way(_) => "a route",
+        Answer::Job(_) | Answer::Story { .. } => "a job of the queue",
         Answer::Done { .. } => "that it is done",
         Answer::Refused { .. } => "a refusal",
     };

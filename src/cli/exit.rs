@@ -65,9 +65,9 @@ impl From<Exit> for ExitCode {
 impl From<Why> for Exit {
     fn from(why: Why) -> Exit {
         match why {
-            Why::NoItem => Exit::NoInput,
-            Why::NoUser => Exit::NoUser,
+            Why::NoItem | Why::NoJob => Exit::NoInput,
             Why::NoRoute => Exit::NoHost,
+            Why::NoUser => Exit::NoUser,
             Why::NotAllowed => Exit::Refused,
             Why::NoRoom => Exit::CannotCreate,
             Why::NotReceiving | Why::Unavailable => Exit::Temporary,
@@ -112,6 +112,7 @@ impl From<&ClientError> for Exit {
 fn refused(code: u16) -> Exit {
     match code {
         532 | 550 | 553 => Exit::NoUser,
+        533 => Exit::NoHost,
         531 | 541 | 559 => Exit::CannotCreate,
         // Too many sessions, shutting down, no spool at the moment, nobody there to read a message.
         521 | 522 | 545 | 557 => Exit::Temporary,

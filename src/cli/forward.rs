@@ -1,7 +1,8 @@
 //! `uft forward`: an item goes on to somebody else, and stays.
 //!
-//! To a local user the daemon links it. To another host the bytes travel as they were sent, under the same type, name and
-//! attributes; the sender of the new transfer is the user who forwards.
+//! To a local user the daemon links it, and into its queue as well, for a node that it has a route to. To another host the
+//! bytes travel as they were sent, under the same type, name and attributes; the sender of the new transfer is the user
+//! who forwards. With `--queue` that is the daemon's affair, too.
 //! What it does *not* do: remove the item (`uft discard` does).
 
 use bytes::Bytes;
@@ -37,6 +38,7 @@ pub(crate) async fn forward(
     for recipient in to {
         let done = match &recipient.host {
             None => local(daemon, id, recipient),
+            Some(_) if recipient.queued => queued(daemon, id, recipient),
             Some(host) => {
                 let endpoint = Endpoint::Tcp {
                     host: host.name.clone(),
@@ -63,6 +65,11 @@ fn local(daemon: &Daemon, id: SpoolId, to: &Recipient) -> Result<String, Failure
         true => Ok(format!("{id} forwarded to {to}")),
         false => Ok(format!("{id} forwarded to {}", places.join(", "))),
     }
+}
+
+fn queued(daemon: &Daemon, id: SpoolId, to: &Recipient) -> Result<String, Failure> {
+    let job = daemon.queue(id, to.told())?;
+    Ok(format!("{id} queued as job {} for {to}", job.summary.id))
 }
 
 async fn remote(

@@ -154,6 +154,18 @@ pub(crate) fn marked_sender(origin: &Origin) -> String {
     text.trim_start().to_owned()
 }
 
+/// A sender for people, and what was proven of it.
+pub(crate) fn proven_sender(origin: &Origin) -> String {
+    let proof = match origin.proof {
+        Proof::Local => "a user of this host, named by its kernel",
+        Proof::Address => "nothing but the address is proven",
+        Proof::Peer => "the gateway proved itself by the shared secret",
+        Proof::Certificate => "the gateway proved itself by its certificate",
+        Proof::Agent => "the gateway confirmed the sender's key",
+    };
+    format!("{} ({proof})", marked_sender(origin))
+}
+
 /// The listing of an inbox, one line an item, with a heading. Inboxes can be long and their senders few: what a row
 /// shares with others is worked out once.
 pub(crate) fn table(rows: &[Row]) -> String {
@@ -204,14 +216,15 @@ fn digits(number: u64) -> usize {
 }
 
 /// Times on this host's clock, to the minute; the last one is remembered, since items of a list are neighbours.
-struct Clock {
+pub(crate) struct Clock {
     zone: TimeZone,
     minute: i64,
     text: String,
 }
 
 impl Clock {
-    fn new() -> Clock {
+    /// This host's clock.
+    pub(crate) fn new() -> Clock {
         let zone = TimeZone::system();
         let text = local_time(0, &zone);
         Clock {
@@ -221,7 +234,8 @@ impl Clock {
         }
     }
 
-    fn at(&mut self, seconds: i64) -> &str {
+    /// A time, by its seconds since 1970.
+    pub(crate) fn at(&mut self, seconds: i64) -> &str {
         let minute = seconds.div_euclid(60);
         if minute != self.minute {
             self.minute = minute;
@@ -261,17 +275,10 @@ pub(crate) fn line(item: &ItemInfo) -> String {
 pub(crate) fn facts(item: &ItemInfo) -> Vec<String> {
     let envelope = &item.envelope;
     let facts = &envelope.facts;
-    let proof = match facts.origin.proof {
-        Proof::Local => "a user of this host, named by its kernel",
-        Proof::Address => "nothing but the address is proven",
-        Proof::Peer => "the gateway proved itself by the shared secret",
-        Proof::Certificate => "the gateway proved itself by its certificate",
-        Proof::Agent => "the gateway confirmed the sender's key",
-    };
     let mut out = Vec::new();
     let mut fact = |key: &str, value: String| out.push(format!("{key:<13}{value}"));
     fact("item", format!("{} of {}", item.id, item.user));
-    fact("from", format!("{} ({proof})", marked_sender(&facts.origin)));
+    fact("from", proven_sender(&facts.origin));
     if let Some(node) = &facts.origin.node {
         fact("node", shown(node));
     }

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! argv -> names (argv[0]: rls rcv rrm rstat tell cpq sf) -> arguments
-//!     sendfile: aliases, address -> send (input, metadata, carry) -> client
-//!     uft:      socket -> inbox, receive (form, place), message ... -> daemon -> local::client
+//!     sendfile: aliases, address, way -> send (input, metadata, carry) -> client
+//!     uft:      socket -> inbox, queue, receive (form, place), message ... -> daemon -> local::client
 //! every text from elsewhere -> display -> terminal
 //! ```
 //!
@@ -24,15 +24,18 @@ mod message;
 mod names;
 mod pages;
 mod peek;
+mod queue;
 mod receive;
 mod safe_name;
 mod send;
 mod sendfile;
 mod socket;
 mod start;
+mod submit;
 mod uft;
 pub mod uftd;
 mod units;
+mod way;
 
 use std::ffi::OsString;
 

@@ -107,12 +107,13 @@ With -i the bytes of a type are sent as they are: sf -i -t N deck.netdata maint@
 
 Examples:
   sf -a text.txt alice@beta.example:6608
+  sf -a text.txt to maint at beta
   sf -a -n other.name -c 'A PRT' -# 3 text.txt alice@beta.example
   echo hello | sf -a - alice@beta.example";
 
 fn sf(console: Console, args: Sf) -> Result<Exit, Failure> {
     let mut words = args.words;
-    let to = words.pop().unwrap_or_default();
+    let to = recipient(&mut words);
     // `sf report.txt to alice@host`, as the field writes it; a file of that name is sent all the same when it is alone.
     if words.len() > 1 && words.last().is_some_and(|word| word.eq_ignore_ascii_case("to")) {
         words.pop();
@@ -137,8 +138,20 @@ fn sf(console: Console, args: Sf) -> Result<Exit, Failure> {
         ..SaidArgs::default()
     };
     let files = words.into_iter().map(PathBuf::from).collect();
-    let order = sendfile::order_of(console, &[to], files, &kind, &said, &args.way)?;
+    let order = sendfile::order_of(console, &[to], files, &kind, &said, &args.way, None)?;
     Ok(start::block_on(console, send(console, &order)))
+}
+
+/// Takes the recipient from the end: `user@host`, or `user at host` when a file is left then.
+fn recipient(words: &mut Vec<String>) -> String {
+    match words.as_slice() {
+        [_, .., user, at, place] if at.eq_ignore_ascii_case("at") => {
+            let to = format!("{user} at {place}");
+            words.truncate(words.len() - 3);
+            to
+        }
+        _ => words.pop().unwrap_or_default(),
+    }
 }
 
 /// List the inbox
@@ -242,7 +255,7 @@ fn rstat(console: Console, args: Rstat) -> Result<Exit, Failure> {
 #[command(
     name = "tell",
     version,
-    after_help = "Example:\n  tell alice@beta.example:6608 hello world"
+    after_help = "Examples:\n  tell alice@beta.example:6608 hello world\n  tell alice at beta hello world"
 )]
 struct Tell {
     /// A local user, user@host, or an alias of yours
@@ -257,13 +270,14 @@ struct Tell {
 }
 
 fn tell(console: Console, args: Tell) -> Result<Exit, Failure> {
-    uft::tell(
-        console,
-        &args.common.daemon(),
-        args.to,
-        &args.text,
-        args.net.asking(),
-    )
+    let (to, text) = match args.text.as_slice() {
+        // As everywhere in the field: who writes to a user here does not begin with "at".
+        [at, place, text @ ..] if at.eq_ignore_ascii_case("at") && !text.is_empty() => {
+            (format!("{} at {place}", args.to), text)
+        }
+        text => (args.to, text),
+    };
+    uft::tell(console, &args.common.daemon(), to, text, args.net.asking())
 }
 
 /// Ask a server
@@ -296,4 +310,32 @@ struct Cpq {
 fn cpq(console: Console, args: Cpq) -> Result<Exit, Failure> {
     let daemon = Common::default().daemon();
     uft::query_host(console, &daemon, &args.host, &args.query, args.net.asking())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_are_the_recipient_and_what_is_before_them_are_files() {
+        for (words, to, files) in [
+            (
+                &["a.txt", "bob@beta"] as &[&str],
+                "bob@beta",
+                &["a.txt"] as &[&str],
+            ),
+            (&["a.txt", "bob", "AT", "beta"], "bob at beta", &["a.txt"]),
+            (
+                &["a.txt", "to", "bob", "at", "beta"],
+                "bob at beta",
+                &["a.txt", "to"],
+            ),
+            // Nothing would be left to send: two files for a local user.
+            (&["a.txt", "at", "bob"], "bob", &["a.txt", "at"]),
+        ] {
+            let mut words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+            assert_eq!(recipient(&mut words), to);
+            assert_eq!(words, files);
+        }
+    }
 }

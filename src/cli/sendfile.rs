@@ -19,6 +19,7 @@ use super::send::input::Coding;
 use super::send::metadata::{Said, plain};
 use super::send::netdata::NetdataArgs;
 use super::send::{Order, login_name, send};
+use super::way::Ways;
 use super::{socket, start, units};
 use crate::canon::{Page, Policy};
 
@@ -29,7 +30,8 @@ pub(crate) const PORT: u16 = 608;
 #[derive(Debug, Parser)]
 #[command(name = "sendfile", version, after_help = EXAMPLES, max_term_width = 100)]
 pub(crate) struct Sendfile {
-    /// Who gets the files: user@host, user@host:port, user@[::1]:port, a local user, or an alias; several with commas
+    /// Who gets the files: user@host, user@host:port, user@[::1]:port, user@NODE, a local user, or an alias; several with
+    /// commas
     #[arg(value_name = "TO[,TO...]", required = true)]
     to: String,
     /// The files; - is standard input
@@ -41,6 +43,14 @@ pub(crate) struct Sendfile {
     said: SaidArgs,
     #[command(flatten)]
     way: WayArgs,
+    /// Write a SIFT job to this file (- is standard output) instead of sending; uft submit sends it
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "queue",
+        help_heading = "How it is sent"
+    )]
+    sift: Option<PathBuf>,
 }
 
 /// What the bytes are.
@@ -128,10 +138,13 @@ pub(crate) struct SaidArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "How it is sent")]
 pub(crate) struct WayArgs {
-    /// The port of hosts that are named without one
-    #[arg(long, value_name = "N", default_value_t = PORT, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) port: u16,
-    /// The local uftd's socket, for local users
+    /// The port of hosts that are named without one [default: 608]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
+    /// Hand the file to the local uftd's queue and return: it is sent as soon as the other host takes it
+    #[arg(long)]
+    pub(crate) queue: bool,
+    /// The local uftd's socket, for local users, nodes and the queue
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
     /// The longest wait for each step of the conversation: 30s, 5m
@@ -191,8 +204,11 @@ Examples:
   sendfile alice@beta.example report.txt
   sendfile alice@beta.example,bob@[2001:db8::1]:6608 *.csv
   sendfile bob notes.txt                      to a local user, who sees that it was you
+  sendfile maint@BETA notes.txt               to a node that the local uftd has a route for
+  sendfile --queue alice@beta.example big.iso     now or later: uft queue shows how it stands
   tar cz dir | sendfile --name dir.tgz alice@beta.example -
   sendfile --archive alice@beta.example dir
+  sendfile --sift job.sift maint@BETA notes.txt   for uft submit, or for another machine
   sendfile -t E --codepage IBM-273 maint@vm.example profile.exec
   sendfile -t N maint@vm.example notes.text   as SENDFILE and TRANSMIT send files
   sendfile -t N --binary --note 'as agreed' ibmuser@mvs.example my.load
@@ -200,7 +216,9 @@ Examples:
   sendfile -t N --raw maint@vm.example deck.netdata
 
 Aliases are kept in ~/.config/uft/aliases.toml: team = [\"alice@beta.example\", \"bob\"]
-Exit: 0 accepted by every server; 64 usage; 65 does not fit the code page or type; 66 cannot read; 67 no such user;
+A name without a dot and a port is a node when the local uftd has a route for it: then the file goes into its queue. Else
+it is a host. What was queued is answered for by the local uftd: it tries again, and tells the sender when it gives up.
+Exit: 0 accepted by every server, or queued; 64 usage; 65 does not fit the code page or type; 66 cannot read; 67 no such user;
 68 no such host; 69 unreachable; 73 no room there; 74 input/output; 75 try again later; 76 protocol; 77 refused.
 The first failure decides.";
 
@@ -219,14 +237,15 @@ pub(crate) fn run(args: Vec<OsString>) -> Exit {
 
 fn order(console: Console, args: &Sendfile) -> Result<Order, Failure> {
     let to: Vec<String> = args.to.split(',').map(str::to_owned).collect();
-    order_of(
-        console,
-        &to,
-        args.files.clone(),
-        &args.kind,
-        &args.said,
-        &args.way,
-    )
+    let files = args.files.clone();
+    let sift = args.sift.as_deref();
+    let order = order_of(console, &to, files, &args.kind, &args.said, &args.way, sift)?;
+    let one = order.files.len() == 1 || order.together;
+    if sift.is_some() && (order.to.len() != 1 || !one) {
+        return Err(Failure::usage("a job is one file for one recipient")
+            .hint("write one job for each; -t N --together makes one of several files"));
+    }
+    Ok(order)
 }
 
 /// An order of the parts of a command line; `sf` has the same parts in another order.
@@ -237,9 +256,21 @@ pub(crate) fn order_of(
     kind: &KindArgs,
     said: &SaidArgs,
     way: &WayArgs,
+    sift: Option<&Path>,
 ) -> Result<Order, Failure> {
     let mut warn = |text: String| console.note(&text);
-    let to = Aliases::load()?.recipients(to)?;
+    let socket = socket::find(way.socket.as_deref());
+    let mut to = Aliases::load()?.recipients(to)?;
+    let ways = Ways {
+        socket: socket.clone(),
+        port: way.port,
+        queue: way.queue,
+    };
+    match sift {
+        // Which way a job goes is decided by whoever takes it.
+        Some(_) => ways.keep(&mut to),
+        None => ways.decide(&mut to)?,
+    }
     let together = kind.netdata.together;
     if said.name.is_some() && files.len() > 1 && !together {
         return Err(
@@ -263,8 +294,9 @@ pub(crate) fn order_of(
         together,
         receipt: said.notify == Some(Notify::Received),
         aux: said.aux.as_deref().map(fork).transpose()?,
-        port: way.port,
-        socket: socket::find(way.socket.as_deref()),
+        port: way.port.unwrap_or(PORT),
+        sift: sift.map(Path::to_owned),
+        socket,
         manner: Manner {
             timeout: way.timeout,
             retries: way.retries,

@@ -16,10 +16,13 @@ use super::daemon::Daemon;
 use super::exit::{Exit, Failure};
 use super::form::View;
 use super::message::{Asking, one_line};
+use super::queue::QueueArgs;
 use super::receive::{Wanted, is_directory};
 use super::send::carry::Manner;
 use super::sendfile::{PORT, unknown_page};
-use super::{demo, forward, inbox, message, pages, peek, receive, socket, start, units};
+use super::submit::SubmitArgs;
+use super::way::Ways;
+use super::{demo, forward, inbox, message, pages, peek, queue, receive, socket, start, submit, units};
 use crate::canon::Page;
 
 /// Your inbox of files that others sent, messages, and questions to servers.
@@ -38,7 +41,7 @@ pub(crate) struct Common {
     /// The local uftd's socket [default: UFT_SOCKET, /run/uft/uftd.sock, then your own uftd's]
     #[arg(long, value_name = "PATH", global = true, display_order = 900)]
     pub(crate) socket: Option<PathBuf>,
-    /// Another user's inbox; for root and the daemon's own user
+    /// Another user's inbox and jobs; for root and the daemon's own user
     #[arg(long, value_name = "NAME", global = true, display_order = 901)]
     pub(crate) user: Option<UserName>,
 }
@@ -93,11 +96,19 @@ enum Command {
     Forward {
         /// Its number
         id: SpoolId,
-        /// A local user, user@host, or an alias of yours
+        /// A local user, user@host, user@NODE, or an alias of yours
         to: String,
+        /// Hand it to the local uftd's queue and return; to a NODE it always goes that way
+        #[arg(long)]
+        queue: bool,
         #[command(flatten)]
         net: Net,
     },
+    /// Files of yours that wait to be sent to other hosts
+    Queue(QueueArgs),
+    /// Send files that are prepared as SIFT jobs (sendfile --sift makes one)
+    #[command(after_help = SUBMIT)]
+    Submit(SubmitArgs),
     /// Return when something arrives (75 when nothing did in time)
     Wait {
         /// How long: 30s, 5m [default: for ever]
@@ -184,9 +195,9 @@ impl Which {
 /// How another host is reached.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct Net {
-    /// The port of hosts that are named without one
-    #[arg(long, value_name = "N", default_value_t = PORT, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) port: u16,
+    /// The port of hosts that are named without one [default: 608]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) port: Option<u16>,
     /// The longest wait for each step of the conversation
     #[arg(long, value_name = "DUR", default_value = "1m", value_parser = units::duration)]
     pub(crate) timeout: Duration,
@@ -201,7 +212,7 @@ impl Net {
         Asking {
             timeout: self.timeout,
             verbose: self.verbose,
-            port: self.port,
+            port: self.port.unwrap_or(PORT),
         }
     }
 }
@@ -269,12 +280,13 @@ Examples:
   uft receive 3                   store it here, under a safe form of its name
   uft receive --all -o inbox/     store everything in a directory
   uft discard 4 5
+  uft queue                       what is on its way to other hosts
   uft wait --timeout 5m && uft receive --all
   uft tell bob@beta.example lunch?
   uft demo
 
 Called as rls, rcv, rrm, rstat, tell, cpq or sf (symbolic links) it takes the arguments of those commands.
-Exit: 0 done; 64 usage; 65 does not fit; 66 no such item; 67 no such user; 68 no such host; 69 unreachable;
+Exit: 0 done; 64 usage; 65 does not fit; 66 no such item or job; 67 no such user; 68 no such host; 69 unreachable;
 73 cannot create; 74 input/output; 75 uftd is not running, or try again; 76 protocol; 77 not allowed.";
 
 const RECEIVE: &str = "\
@@ -298,7 +310,18 @@ Another host gets the bytes as they were sent, with their type, name and attribu
 
 Examples:
   uft forward 3 bob
-  uft forward 3 alice@beta.example";
+  uft forward 3 alice@beta.example
+  uft forward 3 maint@BETA
+  uft forward 3 --queue alice@beta.example    now or later: uft queue shows how it stands";
+
+const SUBMIT: &str = "\
+A job is a file with what is said of it before it: FILE, USER, TYPE, META ... lines, then DATA, then the file to the end. You
+are its sender, whatever name FILE gives. A job with a META XID that was accepted is not stored twice: submit it again
+when no answer came.
+
+Examples:
+  uft submit job.sift
+  sendfile --sift - maint@BETA notes.txt | ssh alpha uft submit -";
 
 const TELL: &str = "\
 Examples:
@@ -348,17 +371,26 @@ fn command(console: Console, args: Uft) -> Result<Exit, Failure> {
             let ids = which.ids(&daemon)?;
             return Ok(inbox::discard(console, &daemon, &ids));
         }
-        Command::Forward { id, to, net } => {
-            let to = Aliases::load()?.recipients(&[to])?;
+        Command::Forward { id, to, queue, net } => {
+            let mut to = Aliases::load()?.recipients(&[to])?;
+            let ways = Ways {
+                socket: daemon.socket.clone(),
+                port: net.port,
+                queue,
+            };
+            ways.decide(&mut to)?;
             let manner = Manner {
                 timeout: net.timeout,
                 retries: 2,
                 verbose: net.verbose,
                 progress: true,
             };
-            let work = forward::forward(console, &daemon, id, &to, net.port, manner);
+            let port = net.port.unwrap_or(PORT);
+            let work = forward::forward(console, &daemon, id, &to, port, manner);
             return Ok(start::block_on(console, work));
         }
+        Command::Submit(args) => return submit::submit(console, &daemon, &args),
+        Command::Queue(args) => return queue::queue(console, &daemon, args),
         Command::Wait { timeout, json } => inbox::wait(console, &daemon, timeout, json)?,
         Command::Watch { json } => inbox::watch(console, &daemon, json)?,
         Command::Tell { to, text, net } => return tell(console, &daemon, to, &text, net.asking()),

@@ -51,10 +51,18 @@ impl fmt::Debug for Connection {
 
 /// How an errand ended well.
 struct Ended {
+    yes: Yes,
+    bulk: Vec<String>,
+}
+
+/// The server's yes.
+struct Yes {
     code: u16,
     text: String,
+    /// Number of the item there.
     id: Option<SpoolId>,
-    bulk: Vec<String>,
+    /// Number in its queue.
+    job: Option<SpoolId>,
 }
 
 impl Connection {
@@ -128,9 +136,10 @@ impl Connection {
             .await?;
         let digest = format!("blake3:{}", feed.hasher.finalize().to_hex());
         Ok(Receipt {
-            code: ended.code,
-            text: ended.text,
-            id: ended.id,
+            code: ended.yes.code,
+            text: ended.yes.text,
+            id: ended.yes.id,
+            job: ended.yes.job,
             bytes: feed.sent,
             digest,
         })
@@ -154,7 +163,11 @@ impl Connection {
             from: Some(from.to_owned()),
             attributes,
         };
-        Ok(self.errand(errand, &mut Feed::new(None, None), watch).await?.text)
+        Ok(self
+            .errand(errand, &mut Feed::new(None, None), watch)
+            .await?
+            .yes
+            .text)
     }
 
     /// Asks a `CPQ` query; the lines of the answer. `attributes` are said before it.
@@ -282,7 +295,7 @@ impl Connection {
                         Event::Bulk(line) => bulk.push(line),
                         event => {
                             if let Some(end) = ending(event) {
-                                return end.map(|(code, text, id)| Ended { code, text, id, bulk });
+                                return end.map(|yes| Ended { yes, bulk });
                             }
                         }
                     }
@@ -413,14 +426,23 @@ fn identity(options: &Options) -> Result<Option<Identity>, ClientError> {
     }))
 }
 
-/// The server's yes: code, text, number of the item.
-type Yes = (u16, String, Option<SpoolId>);
-
 /// What an event means for the errand at hand: `None` when it goes on.
 fn ending(event: Event) -> Option<Result<Yes, ClientError>> {
     match event {
-        Event::Delivered { code, text, id, .. } => Some(Ok((code.0, text, id))),
-        Event::Done { code, text, .. } => Some(Ok((code.0, text, None))),
+        Event::Delivered {
+            code, text, id, job, ..
+        } => Some(Ok(Yes {
+            code: code.0,
+            text,
+            id,
+            job,
+        })),
+        Event::Done { code, text, .. } => Some(Ok(Yes {
+            code: code.0,
+            text,
+            id: None,
+            job: None,
+        })),
         Event::Refused { at, code, text, .. } => Some(Err(ClientError::Refused {
             step: at.to_string(),
             code: code.0,

@@ -124,6 +124,8 @@ pub struct Receipt {
     pub text: String,
     /// The item's number in the recipient's inbox, when the server told.
     pub id: Option<SpoolId>,
+    /// Its number in the queue of a server that sends it on, when the server told.
+    pub job: Option<SpoolId>,
     /// Bytes of the wire form.
     pub bytes: u64,
     /// `blake3:<hex>` of the wire form.

@@ -42,7 +42,9 @@ pub(super) const KEYS: [(&str, &[&str]); 11] = [
     ("route", &["to", "via"]),
     (
         "queue",
-        &["retry", "expire", "rescan", "max_hops", "drop", "percent"],
+        &[
+            "retry", "expire", "rescan", "timeout", "max_hops", "drop", "percent",
+        ],
     ),
 ];
 

@@ -51,6 +51,8 @@ pub struct QueueSection {
     pub expire: Span,
     /// How often the disk is looked at for what no event told of.
     pub rescan: Span,
+    /// The longest silence of a next hop at any one step.
+    pub timeout: Span,
     /// Gateways that a file may pass.
     pub max_hops: u32,
     /// A directory outside the spool that takes jobs; none when empty.
@@ -88,6 +90,7 @@ impl Default for QueueSection {
             retry: [1, 5, 15, 60, 120].map(minutes).to_vec(),
             expire: minutes(5 * 24 * 60),
             rescan: Span(Duration::from_secs(30)),
+            timeout: Span(Duration::from_secs(60)),
             max_hops: 16,
             drop: PathBuf::new(),
             percent: false,
@@ -101,6 +104,24 @@ impl Default for Program {
             command: Vec::new(),
             timeout: Span(Duration::from_secs(300)),
         }
+    }
+}
+
+impl Peer {
+    /// The port of UFT when none is written.
+    const PORT: u16 = 608;
+
+    /// Host (an IPv6 address without its brackets) and port of [`Peer::uft`].
+    pub fn host_and_port(&self) -> (String, u16) {
+        let (host, port) = match self.uft.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((v6, port)) => (v6, port.strip_prefix(':')),
+            None => self
+                .uft
+                .split_once(':')
+                .map_or((self.uft.as_str(), None), |(host, port)| (host, Some(port))),
+        };
+        let port = port.and_then(|port| port.parse().ok()).unwrap_or(Peer::PORT);
+        (host.to_owned(), port)
     }
 }
 
@@ -259,8 +280,10 @@ fn check_queue(queue: &QueueSection, config: &Config) -> Result<(), Wrong> {
     if queue.expire.0.is_zero() || queue.expire.0 > YEAR {
         return wrong("queue.expire", &queue.expire, "write 1s to 366d");
     }
-    if queue.rescan.0.is_zero() {
-        return wrong("queue.rescan", &queue.rescan, "write at least 1s");
+    for (key, span) in [("queue.rescan", queue.rescan), ("queue.timeout", queue.timeout)] {
+        if span.0.is_zero() {
+            return wrong(key, &span, "write at least 1s");
+        }
     }
     if !(1..=255).contains(&queue.max_hops) {
         return wrong("queue.max_hops", &queue.max_hops, "write 1 to 255");
@@ -286,7 +309,7 @@ mod tests {
         Config::parse(text, "alpha.example").unwrap_err().to_string()
     }
 
-    const PEERS: &str = "[[peer]]\nname = \"beta\"\nuft = \"beta.example:608\"\n[[peer]]\nname = \"gamma\"\nuft = \"[::1]:608\"\n";
+    const PEERS: &str = "[[peer]]\nname = \"beta\"\nuft = \"beta.example\"\n[[peer]]\nname = \"gamma\"\nuft = \"[::1]:609\"\n";
 
     #[test]
     fn peers_and_routes_read_back_as_they_were_written() {
@@ -297,6 +320,8 @@ mod tests {
         );
         let config = Config::parse(&text, "h").unwrap();
         assert_eq!(config.peers[0].max_parallel, 4);
+        assert_eq!(config.peers[0].host_and_port(), ("beta.example".into(), 608));
+        assert_eq!(config.peers[1].host_and_port(), ("::1".into(), 609));
         assert_eq!(config.routes[1].via, ["beta", "gamma"]);
         assert_eq!(Config::parse(&config.effective(), "h").unwrap(), config);
     }

@@ -14,13 +14,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use uft_spool::{Content, Error, Form, Proof, QueuedItem, Spool, SpoolId};
+use uft_spool::{Attribute, Content, Error, Form, Proof, QueuedItem, Spool, SpoolId};
 
 use super::Outcome;
 use crate::canon::Restorer;
 use crate::client::{Body, BodyError, ClientError, Connection, Endpoint, Notice, Options, Parcel};
 use crate::display::chain;
-use crate::route::Trail;
+use crate::route::{Trail, Why};
 
 /// Bytes read at a time.
 const PIECE: usize = 256 * 1024;
@@ -44,6 +44,17 @@ pub(crate) struct Attempt {
     pub(crate) outcome: Outcome,
     pub(crate) connection: Option<Connection>,
     pub(crate) remarks: Vec<String>,
+}
+
+/// Why an item cannot be sent.
+#[derive(Debug, thiserror::Error)]
+enum Unreadable {
+    #[error(transparent)]
+    Spool(#[from] Error),
+    #[error("its second fork cannot be read")]
+    Aux(#[source] std::io::Error),
+    #[error("it says nothing sensible of its way: {0}")]
+    Trail(#[from] Why),
 }
 
 /// What an item is to the next hop.
@@ -105,6 +116,8 @@ fn outcome(error: &ClientError) -> Outcome {
         ClientError::Resolve { .. }
         | ClientError::Unreachable { .. }
         | ClientError::Protocol { .. }
+        | ClientError::NotProven { .. }
+        | ClientError::NoRandomBits(_)
         | ClientError::Local(_)
         | ClientError::NotAdmitted { .. } => Outcome::Down(said),
         ClientError::Lost { .. } | ClientError::TimedOut { .. } => Outcome::Later(said),
@@ -130,7 +143,7 @@ fn refused(code: u16, said: String) -> Outcome {
 }
 
 /// Reads the head of an item, and begins with its bytes.
-async fn load(spool: &Arc<Spool>, id: SpoolId, hop: &Hop, node: &str) -> Result<Loaded, Error> {
+async fn load(spool: &Arc<Spool>, id: SpoolId, hop: &Hop, node: &str) -> Result<Loaded, Unreadable> {
     let (spool, hop, node) = (Arc::clone(spool), hop.clone(), node.to_owned());
     let loading = tokio::task::spawn_blocking(move || {
         let item = spool.job(id)?;
@@ -139,7 +152,7 @@ async fn load(spool: &Arc<Spool>, id: SpoolId, hop: &Hop, node: &str) -> Result<
             Some(_) => Some(whole(spool.open_job(id, Form::Aux)?)?),
             None => None,
         };
-        Ok((parcel(&item, aux, &hop, &node), source))
+        Ok::<_, Unreadable>((parcel(&item, aux, &hop, &node)?, source))
     });
     let (parcel, source) = match loading.await {
         Ok(loaded) => loaded?,
@@ -151,16 +164,15 @@ async fn load(spool: &Arc<Spool>, id: SpoolId, hop: &Hop, node: &str) -> Result<
     Ok(Loaded { parcel, body })
 }
 
-fn whole(content: Content) -> Result<Bytes, Error> {
+fn whole(content: Content) -> Result<Bytes, Unreadable> {
     let mut bytes = Vec::new();
     let mut file = content.file.take(content.bytes);
-    file.read_to_end(&mut bytes)
-        .map_err(|err| Error::reading("second fork", err))?;
+    file.read_to_end(&mut bytes).map_err(Unreadable::Aux)?;
     Ok(bytes.into())
 }
 
 /// The item as the next hop is told of it.
-fn parcel(item: &QueuedItem, aux: Option<Bytes>, hop: &Hop, node: &str) -> Parcel {
+fn parcel(item: &QueuedItem, aux: Option<Bytes>, hop: &Hop, node: &str) -> Result<Parcel, Why> {
     let facts = &item.envelope.facts;
     let job = &item.job;
     let direct = hop.is.iter().any(|place| *place == job.place);
@@ -168,32 +180,64 @@ fn parcel(item: &QueuedItem, aux: Option<Bytes>, hop: &Hop, node: &str) -> Parce
         true => job.to.clone(),
         false => format!("{}@{}", job.to, job.place),
     };
-    Parcel {
+    let (from, attributes) = sender(item, node)?;
+    Ok(Parcel {
         to,
-        from: facts.origin.user.clone(),
+        from,
         size: Some(item.envelope.wire.bytes),
         spec: facts.spec.clone(),
         name: facts.name.clone(),
-        attributes: attributes(item, node),
+        attributes,
         aux,
-        xid: Some(job.xid.clone()),
-    }
+        xid: item.xid().map(str::to_owned),
+    })
 }
 
-/// The sender's attributes, and our headers in place of those that came.
-fn attributes(item: &QueuedItem, node: &str) -> Vec<(String, String)> {
-    const OURS: [&str; 5] = ["XID", "DIGEST", "ORIGIN", "HOPS", "VIA"];
+/// Who the next hop is told that the item is from, and the attributes: the sender's, with our headers in place of those
+/// that came.
+///
+/// A gateway vouches for its own users and passes on what another proven gateway vouched for. Whoever forwards an item
+/// is its sender from then on; who sent it before is a remark. A letter of the gateway has no sender, so that nobody
+/// ever answers it.
+fn sender(item: &QueuedItem, node: &str) -> Result<(String, Vec<(String, String)>), Why> {
     let facts = &item.envelope.facts;
-    let theirs = facts.attributes.iter().filter(|a| !OURS.contains(&a.key.as_str()));
-    let mut all: Vec<(String, String)> = theirs.map(|a| (a.key.clone(), a.value.clone())).collect();
     let origin = &facts.origin;
-    if origin.proof != Proof::Address && !origin.user.is_empty() {
-        let at = origin.node.as_deref().unwrap_or(node);
-        all.push(("ORIGIN".into(), format!("{}@{at}", origin.user)));
-    }
-    let trail = Trail::of(facts.attributes.iter().map(|a| (a.key.as_str(), a.value.as_str())));
-    all.extend(trail.unwrap_or_default().next(node));
-    all
+    let mut trail = Trail::read(&facts.attributes)?;
+    let left_out = |key: &str| ["XID", "DIGEST"].contains(&key);
+    let theirs = facts.attributes.iter().filter(|a| !left_out(&a.key));
+    let mut theirs: Vec<Attribute> = theirs.cloned().collect();
+    let own = origin.proof == Proof::Local;
+    let forwarder = item
+        .job
+        .owner
+        .as_ref()
+        .filter(|owner| !own || owner.as_str() != origin.user);
+    let from = match forwarder {
+        _ if item.job.notice => {
+            trail.origin = None;
+            String::new()
+        }
+        Some(owner) => {
+            theirs.retain(|a| a.key != "NOTIFY");
+            theirs.push(Attribute {
+                key: "SENDER".into(),
+                value: format!("{}@{}", origin.user, origin.place()),
+            });
+            trail = Trail {
+                origin: Some(format!("{owner}@{node}")),
+                ..Trail::default()
+            };
+            owner.to_string()
+        }
+        None => {
+            let vouched = !origin.user.is_empty() && (own || origin.proof.is_gateway());
+            trail.origin =
+                vouched.then(|| format!("{}@{}", origin.user, origin.node.as_deref().unwrap_or(node)));
+            origin.user.clone()
+        }
+    };
+    let all = trail.onward(&theirs, node).into_iter();
+    Ok((from, all.map(|Attribute { key, value }| (key, value)).collect()))
 }
 
 /// The wire form of an item: as it is kept, or made again from the local form.

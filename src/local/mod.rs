@@ -16,13 +16,18 @@
 //! | `watch` | [`Answer::Done`] once it listens, then [`Answer::Event`] lines until the client goes away |
 //! | `status` | [`Answer::Status`] |
 //! | `session` | [`Answer::Done`], then the connection is a UFT session of the proven user |
+//! | `route` | [`Answer::Way`] |
+//! | `queue_list` | [`Answer::Job`] for each job, then [`Answer::Done`] |
+//! | `queue_show` | [`Answer::Story`] |
+//! | `queue_change` | [`Answer::Job`]: as it is now, or as it was when it is gone |
+//! | `queue_item` | [`Answer::Job`]: the new one |
 //!
 //! Any of them may be answered by [`Answer::Refused`].
 
 pub mod client;
 
 use serde::{Deserialize, Serialize};
-use uft_spool::{Envelope, FileType, Proof, Receipt, SpoolId, UserName};
+use uft_spool::{Chapter, Envelope, FileType, JobSummary, Proof, Receipt, SpoolId, UserName};
 
 /// Longest line of an answer, in bytes; a request has far fewer.
 pub const LINE_MAX: usize = 1 << 20;
@@ -101,6 +106,62 @@ pub enum Request {
     Status,
     /// Turn this connection into a UFT session.
     Session,
+    /// Where files for a place go.
+    Route {
+        /// A node, a host, or a host and port.
+        place: String,
+    },
+    /// Jobs of the queue, by number.
+    QueueList {
+        /// Whose; the asker's own when absent.
+        user: Option<UserName>,
+        /// Everybody's, and those that came from other gateways: administrators only.
+        all: bool,
+    },
+    /// Everything about one job of the queue.
+    QueueShow {
+        /// Whose; when absent the asker's own, and for administrators anybody's.
+        user: Option<UserName>,
+        /// Which job.
+        id: SpoolId,
+    },
+    /// Do something to one job of the queue.
+    QueueChange {
+        /// As for `queue_show`.
+        user: Option<UserName>,
+        /// Which job.
+        id: SpoolId,
+        /// What.
+        change: Change,
+    },
+    /// Put an item of an inbox into the queue, to be sent to another host. It stays in the inbox.
+    QueueItem {
+        /// Whose inbox; the job is that user's, too.
+        user: Option<UserName>,
+        /// Which item.
+        id: SpoolId,
+        /// `user@NODE`, `user@host` or `user@host:port`.
+        to: String,
+    },
+}
+
+/// What is done to a job of the queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Change {
+    /// Set it aside.
+    Hold,
+    /// Let it go: after a hold, or once more after it was given up.
+    Free,
+    /// Try it now instead of when it is due.
+    Retry,
+    /// Remove it.
+    Purge,
+    /// Send it to somebody else.
+    Reroute {
+        /// `user@NODE`, `user@host` or `user@host:port`.
+        to: String,
+    },
 }
 
 /// Why an item is removed; its sender may have asked to hear of it.
@@ -149,6 +210,19 @@ pub enum Answer {
     Status(Status),
     /// What another node says to a question.
     Lines(Vec<String>),
+    /// Where files go.
+    Way(Way),
+    /// One job of the queue.
+    Job(Box<JobInfo>),
+    /// One job of the queue, and what happened to it.
+    Story {
+        /// The job.
+        job: Box<JobInfo>,
+        /// The record of its item.
+        envelope: Box<Envelope>,
+        /// From its beginning; short when it was made before the daemon's index.
+        story: Vec<Chapter>,
+    },
     /// It is done.
     Done {
         /// The items that came of it, if any: recipient and number there.
@@ -170,14 +244,16 @@ pub enum Answer {
 pub enum Why {
     /// No item of that number, or it has no such form.
     NoItem,
+    /// No job of that number in the queue, or it is somebody else's.
+    NoJob,
+    /// Nobody knows the way to that place, or files for it are not taken.
+    NoRoute,
     /// No such local user.
     NoUser,
     /// The asker may not do that.
     NotAllowed,
     /// No room, or over quota.
     NoRoom,
-    /// No route leads there.
-    NoRoute,
     /// Nobody there to take a message.
     NotReceiving,
     /// The daemon cannot at the moment.
@@ -218,6 +294,33 @@ pub struct ItemInfo {
     pub id: SpoolId,
     /// The record of the item.
     pub envelope: Envelope,
+}
+
+/// Where files for a place go, by the daemon's table of routes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// It is this host.
+    Here,
+    /// To one of these peers, the first that can be reached.
+    Peers(Vec<String>),
+    /// To the host itself: no route names it.
+    Direct,
+    /// To the mail system.
+    Mail,
+    /// Into the queue, until somebody lets it go.
+    Hold,
+    /// Nowhere; why, for people.
+    Nowhere(String),
+}
+
+/// One job of the queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobInfo {
+    /// The job.
+    pub summary: JobSummary,
+    /// Where it would go now.
+    pub way: Way,
 }
 
 /// What `uft watch` shows.

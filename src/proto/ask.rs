@@ -61,7 +61,7 @@ pub enum Ask {
         count: u64,
     },
     /// `EOF`, or `QUIT` after the whole declared size: make it durable. Either answer is the end of this file.
-    /// [`Answer::Stored`]
+    /// [`Answer::Stored`] or [`Answer::Queued`]
     Commit(Box<Draft>),
     /// The file that was addressed comes to nothing. [`Answer::Done`]; a refusal changes nothing.
     Discard,
@@ -122,6 +122,8 @@ pub enum Answer {
     Recipient(String),
     /// Yes; the number of the item when exactly one was stored.
     Stored(Option<SpoolId>),
+    /// Yes; the number in the queue of a file that goes on to another node.
+    Queued(SpoolId),
     /// The lines of the result, at most 190 bytes each.
     Lines(Vec<String>),
     /// Yes; and our own proof.

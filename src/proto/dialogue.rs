@@ -343,15 +343,17 @@ impl Dialogue {
             (_, 3) | (At::Data, _) => self.lost("the server is out of step"),
             (At::Eof, _) => {
                 if let Some(work) = self.work.take_if(|work| !work.settled) {
-                    let id = text
-                        .split([' ', ';'])
-                        .find_map(|word| word.strip_prefix("id=")?.parse().ok());
-                    let id = id.filter(|_| server.manner.ours);
+                    let number = |key: &str| {
+                        let mut words = text.split([' ', ';']).filter(|_| server.manner.ours);
+                        words.find_map(|word| word.strip_prefix(key)?.parse().ok())
+                    };
+                    let (id, job) = (number("id="), number("job="));
                     self.event(Event::Delivered {
                         errand: work.errand,
                         code,
                         text: text.to_owned(),
                         id,
+                        job,
                     });
                 }
             }

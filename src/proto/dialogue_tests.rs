@@ -128,6 +128,26 @@ fn a_small_file_goes_to_our_server_in_one_piece() {
 }
 
 #[test]
+fn a_file_that_goes_on_has_a_number_in_the_queue() {
+    let client = scripted(
+        vec![file("bob@BETA")],
+        b"hi",
+        &[
+            ("", "223 vm UFT/2 uftd/0.1.0 32256 ; ready.\r\n"),
+            (
+                "FILE 2 me -\r\nUSER bob@BETA\r\nTYPE A\r\nMETA NAME n\r\nDATA 2\r\nhiEOF\r\nQUIT\r\n",
+                "200 A\r\n208 bob\r\n200 T\r\n200 M\r\n313 2\r\n213 2\r\n200 ACK EOF; job=5\r\n118 SEQ\r\n",
+            ),
+        ],
+    );
+    let job = client.events.iter().find_map(|event| match event {
+        Event::Delivered { id, job, .. } => Some((*id, *job)),
+        _ => None,
+    });
+    assert_eq!(job, Some((None, SpoolId::new(5))));
+}
+
+#[test]
 fn an_empty_file_has_no_data() {
     let (client, server) = run(OURS, vec![file("alice")], b"", Faults::default(), 99, 99);
     assert!(!String::from_utf8_lossy(&client.said).contains("DATA"));

@@ -192,6 +192,8 @@ pub enum Event {
         text: String,
         /// The number of the item there, if the server said so.
         id: Option<SpoolId>,
+        /// The number in the queue of a server that sends it on, if it said so.
+        job: Option<SpoolId>,
     },
     /// A message was taken, a query was answered.
     Done {

@@ -53,6 +53,6 @@ pub use session::{REFUSALS_MAX, Session};
 /// The bodies of the fuzz targets, and the rig that the tests share with them; they want a `proto` beside them.
 #[cfg(test)]
 #[path = "../../fuzz/bodies/proto.rs"]
-mod bodies;
+pub(crate) mod bodies;
 #[cfg(test)]
 use crate::proto;

@@ -20,7 +20,7 @@ pub enum Refusal {
         /// The recipient as asked for.
         name: String,
     },
-    /// The recipient is elsewhere, and nothing says how to get there.
+    /// The recipient is elsewhere, and nobody here knows the way.
     #[error("no route to {name:?}")]
     NoRoute {
         /// The recipient as asked for.
@@ -184,7 +184,10 @@ impl From<&Refusal> for Reply {
             Refusal::NoRelay { name } => {
                 Reply::new(567, &format!("{}; not enrolled for relay.", short(name)))
             }
-            Refusal::NoRoute { name } => Reply::new(532, &format!("{}; no route there.", short(name))),
+            Refusal::NoRoute { name } => {
+                let name = clean(name, 64);
+                Reply::new(533, &format!("{name}; no route to {name}."))
+            }
             Refusal::NoAnswer { name } => {
                 Reply::new(545, &format!("{}; nobody answers on the way there.", short(name)))
             }

@@ -89,6 +89,11 @@ impl Reply {
         }
     }
 
+    /// The acknowledgement of a file that goes on to another node: it is in the queue, under this number.
+    pub(super) fn queued(id: SpoolId) -> Reply {
+        Reply::new(200, &format!("ACK EOF; job={id}"))
+    }
+
     /// `200 VERB; VERB okay`, for verbs that cannot fail.
     pub(super) fn okay(verb: &str) -> Reply {
         let verb = clean(verb, VERB_SHOWN);

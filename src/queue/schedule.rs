@@ -25,11 +25,12 @@
 //! takes about 150 bytes.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Duration;
 
 use uft_spool::SpoolId;
 
+pub use super::hop::HopKey;
+use super::hop::{Circuit, Clock, Hop, LaneKey};
 use super::retry;
 
 /// Milliseconds that one step of priority is worth.
@@ -40,11 +41,6 @@ pub const RATE: u64 = (4 << 20) / 1000;
 pub const SIZE_MOST: i64 = 6 * 3_600_000;
 /// The priority of a job that names none; lower goes first.
 pub const PRIORITY: u8 = 50;
-
-/// The name of a hop: a peer, or `host:port`.
-pub type HopKey = Arc<str>;
-/// The hops of a job in order of preference. Jobs with the same ones share a lane.
-type LaneKey = Arc<[HopKey]>;
 
 /// A job, as far as its turn depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,15 +112,6 @@ pub struct Schedule {
     clock: Clock,
 }
 
-/// A time that never goes back. Times inside of the schedule are this one's.
-#[derive(Debug)]
-struct Clock {
-    /// The last time that was said.
-    said: i64,
-    /// What the steps backwards add up to.
-    lost: i64,
-}
-
 #[derive(Debug)]
 struct Entry {
     lane: LaneKey,
@@ -151,65 +138,6 @@ struct Lane {
     jobs: usize,
 }
 
-#[derive(Debug, Default)]
-struct Hop {
-    /// What was said of it.
-    parallel: Option<usize>,
-    running: usize,
-    circuit: Circuit,
-    lanes: BTreeSet<LaneKey>,
-    /// It is among the turns.
-    waiting: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Circuit {
-    /// It works, as far as is known.
-    #[default]
-    Up,
-    /// It failed so many times in a row; from `probe` on, one job finds out.
-    Down { failures: u32, probe: i64 },
-    /// One job is finding out.
-    Probing { failures: u32 },
-}
-
-impl Clock {
-    /// The time inside, after somebody said that it is `now`.
-    fn hear(&mut self, now: i64) -> i64 {
-        if now < self.said {
-            self.lost = self.lost.saturating_add(self.said.saturating_sub(now));
-        }
-        self.said = now;
-        self.inside(now)
-    }
-
-    fn inside(&self, time: i64) -> i64 {
-        time.saturating_add(self.lost)
-    }
-
-    fn outside(&self, time: i64) -> i64 {
-        time.saturating_sub(self.lost)
-    }
-}
-
-impl Hop {
-    /// Whether it can take one job more.
-    fn is_free(&self, clock: i64, parallel: usize) -> bool {
-        let most = self.parallel.unwrap_or(parallel);
-        match self.circuit {
-            Circuit::Up => self.running < most,
-            // What still runs from before it went down does not keep the probe waiting.
-            Circuit::Down { probe, .. } => probe <= clock && most > 0,
-            Circuit::Probing { .. } => false,
-        }
-    }
-
-    /// Whether nobody writes to it: then nobody needs to know that it is down, either.
-    fn is_forgotten(&self) -> bool {
-        self.lanes.is_empty() && self.parallel.is_none()
-    }
-}
-
 impl Schedule {
     /// An empty schedule. `retry`: the pauses of a hop that is down; `parallel`: jobs at once over a hop unless
     /// [`Schedule::set_parallel`] says something else.
@@ -227,12 +155,14 @@ impl Schedule {
         }
     }
 
-    /// Adds a job; `held` if it waits for its release. Says whether it is new: one that is here already stays as it is.
-    pub fn insert(&mut self, job: Job, held: bool) -> bool {
+    /// Adds a job at `now`; `held` if it waits for its release. Says whether it is new: one that is here already stays as
+    /// it is, even if it is to be removed when it is done.
+    pub fn insert(&mut self, job: Job, held: bool, now: i64) -> bool {
+        self.clock.hear(now);
         if self.jobs.contains_key(&job.id) {
             return false;
         }
-        let rank = rank(&job, self.clock.said);
+        let rank = rank(&job, now);
         let mut hops: Vec<HopKey> = Vec::with_capacity(job.hops.len());
         for hop in job.hops {
             if !hops.contains(&hop) {
@@ -365,16 +295,18 @@ impl Schedule {
     /// What became of a job that was taken, at `now`; `random` is any 64 bits. Says whether the job was being sent.
     pub fn done(&mut self, id: SpoolId, outcome: Outcome, now: i64, random: u64) -> bool {
         let clock = self.clock.hear(now);
-        let Some(entry) = self.jobs.get(&id) else {
+        let Some(entry) = self.jobs.get_mut(&id) else {
             return false;
         };
-        let (State::Running(hop), probe, then) = (&entry.state, entry.probe, entry.then) else {
+        let State::Running(hop) = &entry.state else {
             return false;
         };
         let hop = hop.clone();
+        let probe = std::mem::take(&mut entry.probe);
+        let then = std::mem::replace(&mut entry.then, Then::GoOn);
         if let Some(state) = self.hops.get_mut(&hop) {
             state.running = state.running.saturating_sub(1);
-            let circuit = judged(state.circuit, outcome, probe, clock, |failures| {
+            let circuit = state.circuit.after(outcome, probe, clock, |failures| {
                 retry::after(clock, retry::pause(failures, &self.retry, random))
             });
             self.switch(&hop, circuit);
@@ -415,6 +347,11 @@ impl Schedule {
         let hop = known.unwrap_or_else(|| HopKey::from(hop));
         self.hops.entry(hop.clone()).or_default().parallel = Some(most);
         self.wake(&hop);
+    }
+
+    /// Other pauses for hops that are down, from their next failure on.
+    pub fn set_retry(&mut self, retry: Vec<Duration>) {
+        self.retry = retry;
     }
 
     /// How it is with a job.
@@ -482,7 +419,6 @@ impl Schedule {
         self.place(id, State::Running(hop.clone()));
         if let Some(entry) = self.jobs.get_mut(&id) {
             entry.probe = probe;
-            entry.then = Then::GoOn;
         }
         // It has had its turn. What it is too busy for now goes to whoever is next in the lists.
         self.wake(&hop);
@@ -593,21 +529,9 @@ fn rank(job: &Job, now: i64) -> i64 {
     job.queued.min(now).saturating_add(urgency).saturating_add(weight)
 }
 
-/// A circuit after an outcome. `next` gives the time of the next probe after so many failures.
-fn judged(circuit: Circuit, outcome: Outcome, probe: bool, now: i64, next: impl Fn(u32) -> i64) -> Circuit {
-    let down = |failures: u32| Circuit::Down {
-        failures,
-        probe: next(failures),
-    };
-    match (outcome, circuit) {
-        (Outcome::Gone | Outcome::Later(_), _) => Circuit::Up,
-        (Outcome::Unreachable, Circuit::Up) => down(1),
-        (Outcome::Unreachable, Circuit::Probing { failures }) if probe => down(failures.saturating_add(1)),
-        // The probe has found out nothing: the next one may.
-        (Outcome::Untried(_), Circuit::Probing { failures }) if probe => {
-            Circuit::Down { failures, probe: now }
-        }
-        // Jobs that were under way together fail together; that counts once.
-        (Outcome::Unreachable | Outcome::Untried(_), circuit) => circuit,
-    }
-}
+#[cfg(test)]
+#[path = "schedule_model_tests.rs"]
+mod model_tests;
+#[cfg(test)]
+#[path = "schedule_tests.rs"]
+mod tests;

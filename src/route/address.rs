@@ -114,6 +114,15 @@ impl FromStr for NodeName {
     }
 }
 
+impl FromStr for Place {
+    type Err = Fault;
+
+    /// A short word without a dot and without a port is a node, everything else a host.
+    fn from_str(text: &str) -> Result<Place, Fault> {
+        read_place(text)
+    }
+}
+
 impl FromStr for Address {
     type Err = BadAddress;
 
@@ -123,20 +132,25 @@ impl FromStr for Address {
             text: text.chars().take(USER_MAX + HOST_MAX).collect(),
             fault,
         };
-        let words: Vec<&str> = text.split_ascii_whitespace().take(4).collect();
-        let (name, at) = match words.as_slice() {
-            [name, at, place] if at.eq_ignore_ascii_case("at") => (*name, Some(*place)),
-            _ => match text.rsplit_once('@') {
-                Some((name, place)) => (name, Some(place)),
-                None => (text, None),
-            },
-        };
+        let (name, at) = parts(text);
         let place = at.map(read_place).transpose().map_err(bad)?;
         user(name).map_err(bad)?;
         Ok(Address {
             user: name.to_owned(),
             place,
         })
+    }
+}
+
+/// The user and the place of `user@place` or `user at place`, as they were typed and unchecked.
+pub fn parts(text: &str) -> (&str, Option<&str>) {
+    let words: Vec<&str> = text.split_ascii_whitespace().take(4).collect();
+    match words.as_slice() {
+        [name, at, place] if at.eq_ignore_ascii_case("at") => (*name, Some(*place)),
+        _ => match text.rsplit_once('@') {
+            Some((name, place)) => (name, Some(place)),
+            None => (text, None),
+        },
     }
 }
 
@@ -193,7 +207,6 @@ pub fn place(text: &str) -> Result<(&str, Option<u16>), Fault> {
     }
 }
 
-/// A short word without a dot and without a port is a node, everything else a host.
 fn read_place(text: &str) -> Result<Place, Fault> {
     if let Ok(node) = text.parse() {
         return Ok(Place::Node(node));
@@ -201,6 +214,9 @@ fn read_place(text: &str) -> Result<Place, Fault> {
     let (name, port) = place(text)?;
     if name.len() > HOST_MAX {
         return Err(Fault::LongHost(name.len()));
+    }
+    if let Some(c) = name.chars().find(|c| matches!(c, '@' | '[' | ']')) {
+        return Err(Fault::HostCharacter(c));
     }
     // The zone of a link-local address is the name of an interface, and those know upper case.
     let (address, zone) = name.split_at(name.find('%').unwrap_or(name.len()));

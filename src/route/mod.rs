@@ -13,7 +13,7 @@ mod address;
 mod table;
 mod trail;
 
-pub use address::{Address, BadAddress, Fault, NODE_MAX, NodeName, Place, USER_MAX, place, user};
+pub use address::{Address, BadAddress, Fault, NODE_MAX, NodeName, Place, USER_MAX, parts, place, user};
 pub use table::{Party, Plan, Route, Rule, Table, Why};
 pub use trail::{Trail, VIA_BYTES_MAX};
 
@@ -23,3 +23,6 @@ pub use trail::{Trail, VIA_BYTES_MAX};
 mod bodies;
 #[cfg(test)]
 use crate::route;
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

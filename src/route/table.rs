@@ -222,23 +222,25 @@ impl Table {
         let Some(place) = address.place.as_ref().filter(|place| !self.is_ours(place, party)) else {
             return self.here(&address.user, party);
         };
-        let allowed = party.local || party.link.is_some();
-        if !allowed || (!party.local && is_private_to_us(place)) {
+        if !party.local && is_private_to_us(place) {
             return Route::Refuse(Why::NotAllowed(place.to_string()));
         }
         let name = match place {
             Place::Node(node) => node.as_str().to_ascii_lowercase(),
             Place::Host { name, .. } => name.clone(),
         };
-        match self.rules.iter().find(|(pattern, _)| pattern.matches(&name)) {
-            Some((_, via)) => along(via, address, place, party),
-            None => match place {
-                Place::Host { name, port } if party.local => Route::Direct {
-                    host: name.clone(),
-                    port: *port,
-                },
-                _ => Route::Refuse(Why::NoRoute(place.to_string())),
+        let rule = self.rules.iter().find(|(pattern, _)| pattern.matches(&name));
+        let allowed = party.local || party.link.is_some();
+        match (rule.map(|(_, via)| via), place) {
+            // The table makes the place one of ours.
+            (Some(Via::Local), _) => Route::Inbox(address.user.clone()),
+            _ if !allowed => Route::Refuse(Why::NotAllowed(place.to_string())),
+            (Some(via), _) => along(via, address, place, party),
+            (None, Place::Host { name, port }) if party.local => Route::Direct {
+                host: name.clone(),
+                port: *port,
             },
+            (None, _) => Route::Refuse(Why::NoRoute(place.to_string())),
         }
     }
 

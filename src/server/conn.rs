@@ -26,11 +26,12 @@ use uft_spool::{Attribute, Committed, Origin, Proof, Stranger, UserName};
 
 use super::intake::{Intake, IntakeError};
 use super::onward::{self, Speaker};
-use super::{Gateway, verdict};
+use super::recipient::{self, Sender};
+use super::{Gateway, blocking, callback, receipts, verdict};
 use crate::config::{Strangers, Uft};
 use crate::peers::ProvenPeer;
 use crate::proto::{
-    Answer, Ask, Closing, Draft, Fork, Opening, PeerClaim, Phase, Refusal, Reply, Session, Step,
+    Answer, Ask, Auth, Closing, Draft, Fork, Opening, PeerClaim, Phase, Refusal, Reply, Session, Step,
 };
 use crate::route::Party;
 
@@ -328,7 +329,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     async fn ask(&mut self, ask: Ask) -> Result<(), Ended> {
         let verdict = match ask {
-            Ask::Open(opening) => self.open(&opening),
+            Ask::Open(opening) => self.open(&opening).await,
             Ask::Recipient(name) => self.recipient(&name).await,
             Ask::Burst { fork, draft, .. } => self.begin(fork, &draft).await,
             Ask::BurstEnd { .. } => self.settle().await.map(|()| Answer::Done),
@@ -367,6 +368,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         Ok(())
     }
 
+    /// A key in `FILE` is proof for that file when the gateway at the peer's address confirms it.
+    async fn call_back(&mut self, auth: &Auth) {
+        if self
+            .proven
+            .as_ref()
+            .is_some_and(|peer| peer.proof != Proof::Agent)
+        {
+            return;
+        }
+        self.proven = match (auth, &self.peer) {
+            (Auth::Agent(Some(key)), Peer::Remote(address)) => {
+                callback::confirmed(&self.gateway, address.ip(), key).await
+            }
+            _ => None,
+        };
+    }
+
     fn prove(&mut self, claim: &PeerClaim) -> Result<Answer, Refusal> {
         match self.gateway.live().peers.check(claim, &[]) {
             Some((peer, tag)) => {
@@ -381,7 +399,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         }
     }
 
-    fn open(&mut self, opening: &Opening) -> Result<Answer, Refusal> {
+    async fn open(&mut self, opening: &Opening) -> Result<Answer, Refusal> {
+        self.call_back(&opening.auth).await;
         let live = self.gateway.live();
         if self.stranger().is_some() && live.config.limits.strangers == Strangers::Refuse {
             return Err(Refusal::NotAPeer);
@@ -395,30 +414,35 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         }
     }
 
-    /// A recipient is accepted when it has an inbox and a file of the declared size would fit in now.
+    /// A recipient is accepted when it has an inbox, or the queue knows a way, and a file of the declared size would fit
+    /// in now.
     async fn recipient(&mut self, name: &str) -> Result<Answer, Refusal> {
-        let unknown = || Refusal::NoSuchUser {
-            name: name.to_owned(),
-        };
-        let parsed: UserName = name.parse().map_err(|_| unknown())?;
-        let live = self.gateway.live();
-        let to = if live.users.blocks(&parsed) {
-            // A directory that hangs must not take the threads that commits need.
-            let _place = self.gateway.look_ups.acquire().await;
-            let name = parsed.clone();
-            blocking(move || live.users.resolve(&name)).await
-        } else {
-            live.users.resolve(&parsed)
-        };
-        let to = to.map_err(|_| Refusal::UsersUnavailable)?;
-        if to.is_empty() {
-            return Err(unknown());
-        }
+        let (to, shown) = recipient::find(&self.gateway, name, &self.sender()).await?;
         let spool = &self.gateway.spool;
         let intake = Intake::open(spool, to, self.stranger().as_ref(), self.declared)
             .map_err(|err| verdict::refusal(&err.into()))?;
         self.file = File::Ready(Box::new(intake));
-        Ok(Answer::Recipient(parsed.to_string()))
+        Ok(Answer::Recipient(shown))
+    }
+
+    /// On whose behalf recipients are looked for.
+    fn sender(&self) -> Sender {
+        let owner = match &self.peer {
+            Peer::Local(user) => Some(user.clone()),
+            Peer::Remote(_) => None,
+        };
+        // A key that goes over the line in clear text is no reason to send files on for whoever heard it.
+        let gateway = self
+            .proven
+            .as_ref()
+            .filter(|gateway| gateway.proof != Proof::Agent);
+        Sender {
+            party: Party {
+                local: owner.is_some(),
+                link: gateway.map(|gateway| gateway.name.clone()),
+            },
+            owner,
+        }
     }
 
     async fn begin(&mut self, fork: Fork, draft: &Draft) -> Result<Answer, Refusal> {
@@ -426,6 +450,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         let File::Ready(intake) = &mut self.file else {
             return Err(Refusal::DataError);
         };
+        recipient::passes(&self.gateway.live().table, &draft.attributes)?;
         intake.begin(fork, draft);
         Ok(Answer::Done)
     }
@@ -473,7 +498,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         result
     }
 
-    async fn commit(&mut self, draft: Draft) -> Result<(), Ended> {
+    async fn commit(&mut self, mut draft: Draft) -> Result<(), Ended> {
         self.declared = None;
         // A refusal of the last write was given at the end of its burst: a file that is not ready has been refused.
         let intake = match (self.settle().await, std::mem::replace(&mut self.file, File::None)) {
@@ -484,6 +509,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 return Ok(());
             }
         };
+        // What was said after the bytes counts as well.
+        if let Err(refusal) = recipient::passes(&self.gateway.live().table, &draft.attributes) {
+            self.session.answer(Err(refusal));
+            return Ok(());
+        }
+        if intake.goes_on() && draft.xid.is_none() {
+            draft.xid = Some(self.gateway.transfer_id());
+        }
         let origin = self.origin(&draft);
         let from = origin.user.clone();
         let file_type = draft.spec.as_ref().map_or('I', |spec| spec.file_type.letter());
@@ -519,20 +552,31 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     }
 
     fn committed(&self, committed: &Committed, from: &str, file_type: char) -> Answer {
-        let (stored, repeat) = match committed {
-            Committed::Stored(stored) => (stored, false),
-            Committed::Repeat(stored) => (stored, true),
+        let (placed, repeat) = match committed {
+            Committed::Stored(placed) => (placed, false),
+            Committed::Repeat(placed) => (placed, true),
         };
-        for (user, spoolid) in stored {
+        for (user, spoolid) in &placed.inbox {
             if repeat {
                 info!(%user, %spoolid, ?from, "repeat of a delivered file: acknowledged, not stored again");
             } else {
                 info!(%user, %spoolid, ?from, %file_type, "delivered");
                 self.gateway.notices.arrived(user, *spoolid);
+                if self.proven.is_some() {
+                    tokio::spawn(receipts::delivered(
+                        Arc::clone(&self.gateway),
+                        user.clone(),
+                        *spoolid,
+                    ));
+                }
             }
         }
-        match stored.as_slice() {
-            [(_, id)] => Answer::Stored(Some(*id)),
+        for spoolid in &placed.queue {
+            info!(%spoolid, ?from, %file_type, repeat, "queued");
+        }
+        match (placed.inbox.as_slice(), placed.queue.as_slice()) {
+            ([], [id]) => Answer::Queued(*id),
+            ([(_, id)], []) => Answer::Stored(Some(*id)),
             _ => Answer::Stored(None),
         }
     }
@@ -546,12 +590,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             (Peer::Remote(_), Some(gateway)) => format!("{} {}", gateway.name, origin.sender()),
             (Peer::Remote(address), None) => super::notice::message_budget(address.ip()),
         };
-        let party = Party {
-            local: matches!(self.peer, Peer::Local(_)),
-            link: self.proven.as_ref().map(|gateway| gateway.name.clone()),
-        };
         Speaker {
-            party,
+            party: self.sender().party,
             origin,
             budget,
         }
@@ -618,12 +658,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 fn vouched(said: &[Attribute]) -> Option<&str> {
     let origin = said.iter().rfind(|attribute| attribute.key == "ORIGIN")?;
     Some(&origin.value)
-}
-
-/// Runs something that blocks, on the threads meant for it.
-pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(err) => std::panic::resume_unwind(err.into_panic()),
-    }
 }

@@ -12,11 +12,12 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use uft_spool::{
-    Committed, Delivery, Error, Facts, FileType, Origin, Reservation, Spool, Staged, Stranger, TypeSpec,
+    Committed, Delivery, Error, Facts, FileType, Job, Origin, Reservation, Spool, Staged, Stranger, TypeSpec,
     UserName,
 };
 
 use super::receipts;
+use super::recipient::{Recipient, priority};
 use super::wire_form::{Implied, WireForm, each_slice};
 use crate::canon::{Decoder, Outcome};
 use crate::proto::{Draft, Expected, Fork};
@@ -29,6 +30,8 @@ const IN_MEMORY: u64 = 64 * 1024;
 pub(crate) struct Intake {
     spool: Arc<Spool>,
     to: Vec<UserName>,
+    /// The same file on its way to another node.
+    job: Option<Box<Job>>,
     reservation: Reservation,
     /// `None` until the first byte or the end.
     content: Option<Content>,
@@ -97,21 +100,32 @@ pub(crate) enum IntakeError {
 }
 
 impl Intake {
-    /// Makes room for a file of about `declared` bytes for these users.
+    /// Makes room for a file of about `declared` bytes.
     pub(crate) fn open(
         spool: &Arc<Spool>,
-        to: Vec<UserName>,
+        to: impl Into<Recipient>,
         from: Option<&Stranger>,
         declared: Option<u64>,
     ) -> Result<Intake, Error> {
-        let reservation = spool.reserve(&to, from, declared)?;
+        let (to, job) = match to.into() {
+            Recipient::Inboxes(users) => (users, None),
+            Recipient::Elsewhere(job) => (Vec::new(), Some(job)),
+        };
+        let owner = job.as_ref().map(|job| job.owner.clone());
+        let reservation = spool.reserve(&to, owner.as_slice(), from, declared)?;
         Ok(Intake {
             spool: Arc::clone(spool),
             to,
+            job,
             reservation,
             content: None,
             aux: None,
         })
+    }
+
+    /// Whether the file goes on to another node.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.job.is_some()
     }
 
     /// Whether taking `more` bytes is certain not to touch the disk.
@@ -142,6 +156,9 @@ impl Intake {
 
     /// The file is complete: finishes the conversion, checks the digest and commits.
     pub(crate) fn commit(mut self, draft: Draft, origin: Origin, now: i64) -> Result<Committed, IntakeError> {
+        if let Some(job) = &mut self.job {
+            job.priority = priority(&draft.attributes);
+        }
         let declared = Declared::of(&draft);
         let mut content = match self.content.take() {
             Some(content) if content.declared == declared => content,
@@ -162,7 +179,8 @@ impl Intake {
     fn content_of(&self, declared: Declared) -> Content {
         let Declared { spec, charset } = &declared;
         let decoder = Decoder::new(spec, charset.as_deref());
-        let (wire, local) = if decoder.converts() {
+        // What goes on to another node is converted there.
+        let (wire, local) = if decoder.converts() && self.job.is_none() {
             let (staged, scratch) = (self.stage(), Vec::new());
             let implied = Implied::new(spec, charset.as_deref());
             (
@@ -237,6 +255,7 @@ impl Intake {
         };
         Ok(Delivery {
             to: self.to,
+            jobs: self.job.map(|job| *job).into_iter().collect(),
             reservation: self.reservation,
             local,
             wire,

@@ -3,6 +3,8 @@
 //! A user sees and touches the own inbox only; root and the daemon's own user are administrators and may name any.
 //! What it does not do: read or write files for anybody: it passes the open file.
 
+mod queue;
+
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
@@ -50,7 +52,11 @@ impl From<Error> for No {
     fn from(err: Error) -> No {
         let why = match &err {
             Error::NoSuchItem { .. } | Error::NotKept { .. } => Why::NoItem,
-            Error::OverQuota { .. } | Error::NoRoom { .. } | Error::TooLarge { .. } => Why::NoRoom,
+            Error::NoSuchJob(_) => Why::NoJob,
+            Error::OverQuota { .. }
+            | Error::QueueQuota { .. }
+            | Error::NoRoom { .. }
+            | Error::TooLarge { .. } => Why::NoRoom,
             Error::Poisoned => Why::Unavailable,
             _ => Why::Failed,
         };
@@ -128,6 +134,7 @@ async fn serve(stream: UnixStream, uid: u32, gateway: Arc<Gateway>) -> io::Resul
             _ = stopping.wait_for(|&stop| stop) => Ok(()),
         },
         Request::List { user, full } => list(&mut stream, &asker, &gateway, user, full).await,
+        Request::QueueList { user, all } => queue::list(&mut stream, &asker, &gateway, user, all).await,
         Request::Open { user, id, form } => open(&mut stream, &asker, &gateway, user, id, form).await,
         request => {
             let answer = simple(&asker, &gateway, request).await.unwrap_or_else(refused);
@@ -180,7 +187,12 @@ async fn simple(asker: &Asker, gateway: &Arc<Gateway>, request: Request) -> Resu
                 poisoned: totals.poisoned,
             })
         }),
+        Request::Route { .. }
+        | Request::QueueShow { .. }
+        | Request::QueueChange { .. }
+        | Request::QueueItem { .. } => queue::answer(asker, gateway, request).await,
         Request::List { .. }
+        | Request::QueueList { .. }
         | Request::Open { .. }
         | Request::Wait { .. }
         | Request::Watch { .. }
@@ -566,7 +578,7 @@ mod tests {
         };
         let intake = Intake::open(spool, vec![user.clone()], None, None).unwrap();
         match intake.commit(Draft::default(), origin, 0).unwrap() {
-            Committed::Stored(places) | Committed::Repeat(places) => places[0].1,
+            Committed::Stored(placed) | Committed::Repeat(placed) => placed.inbox[0].1,
         }
     }
 

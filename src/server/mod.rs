@@ -5,7 +5,7 @@
 //! | `conn` | one UFT session: socket, protocol and spool |
 //! | `intake` | one file on its way in: staging and conversion |
 //! | `wire_form` | its bytes as sent, written down only when they must be |
-//! | `local` | the Unix socket of this host's own programs |
+//! | `local` | the Unix socket of this host's own programs; `local/queue`: what they ask of the queue |
 //! | `notice` | telling people of arrivals and messages |
 //! | `onward` | messages and questions for other nodes |
 //! | `programs` | handing files to programs |
@@ -14,6 +14,7 @@
 //! | `receipts` | receipts of NETDATA: those that come, and those that are owed |
 //! | `query` | answers to `CPQ` |
 //! | `users` | who has an inbox |
+//! | `callback` | asking a gateway whether a sender's key is its own |
 //! | `caps` | how many sessions at once |
 //! | `budget` | how often in a minute |
 //! | `verdict` | what a spool error means to a peer |
@@ -21,6 +22,7 @@
 //! What it does not do: start or stop the process (`daemon` does), send files to other hosts.
 
 mod budget;
+pub(crate) mod callback;
 mod caps;
 mod conn;
 mod intake;
@@ -31,6 +33,7 @@ mod process;
 pub(crate) mod programs;
 mod query;
 mod receipts;
+mod recipient;
 mod removal;
 pub(crate) mod users;
 mod verdict;
@@ -44,11 +47,12 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tracing::{debug, warn};
-use uft_spool::{Spool, Stranger, UserName};
+use uft_spool::{Spool, SpoolId, Stranger, UserName};
 
 use self::budget::Budget;
+use self::callback::CallBacks;
 use self::caps::Caps;
 use self::conn::Peer;
 use self::notice::Notices;
@@ -56,6 +60,7 @@ use self::users::Directory;
 use crate::config::Config;
 use crate::local::Message;
 use crate::peers::Peers;
+use crate::post::Office;
 use crate::proto::proof::Nonce;
 use crate::proto::{Greeting, Refusal, Reply};
 use crate::route::{Plan, Rule, Table};
@@ -65,6 +70,8 @@ const ANNOUNCED_BURST: u32 = 32_256;
 /// Refusals being written at once to peers for whom there is no place; more than that are just closed.
 const TURNED_AWAY_AT_ONCE: usize = 64;
 
+/// Jobs that users want tried now and that were not heard of yet.
+const RETRIES_AT_ONCE: usize = 1024;
 /// Account look-ups at once.
 const LOOK_UPS_AT_ONCE: usize = 16;
 
@@ -76,11 +83,17 @@ pub(crate) struct Gateway {
     live: RwLock<Arc<Live>>,
     caps: Arc<Caps<Stranger>>,
     local_caps: Arc<Caps<u32>>,
+    callbacks: CallBacks,
     /// Places for questions to the account database.
     look_ups: Semaphore,
     /// Receipts that may be sent.
     receipts: Budget,
+    /// Jobs of the queue that somebody wants tried now.
+    pub(crate) retry: mpsc::Sender<SpoolId>,
+    /// The other end, until it is taken.
+    retries: Mutex<Option<mpsc::Receiver<SpoolId>>>,
     sessions: AtomicU64,
+    transfers: AtomicU64,
     stopping: watch::Sender<bool>,
     started: Instant,
     listeners: Mutex<Vec<String>>,
@@ -92,9 +105,8 @@ pub(crate) struct Live {
     pub(crate) config: Config,
     pub(crate) users: Directory,
     pub(crate) agent_key: Option<Vec<u8>>,
-    pub(crate) peers: Peers,
-    /// Where other nodes are.
-    pub(crate) table: Table,
+    pub(crate) peers: Arc<Peers>,
+    pub(crate) table: Arc<Table>,
 }
 
 impl Live {
@@ -102,8 +114,8 @@ impl Live {
     pub(crate) fn new(config: Config) -> Live {
         let users = Directory::new(&config.users);
         let agent_key = agent_key(&config);
-        let peers = Peers::new(&config);
-        let table = table(&config);
+        let peers = Arc::new(Peers::new(&config));
+        let table = Arc::new(table(&config));
         Live {
             config,
             users,
@@ -116,15 +128,18 @@ impl Live {
 
 /// The routes of a configuration.
 fn table(config: &Config) -> Table {
-    let rules = config.routes.iter().map(|route| Rule {
-        to: route.to.clone(),
-        via: route.via.clone(),
-    });
     Table::new(Plan {
         node: config.node.clone(),
         hosts: vec![config.hostname.clone()],
         peers: config.peers.iter().map(|peer| peer.name.clone()).collect(),
-        rules: rules.collect(),
+        rules: config
+            .routes
+            .iter()
+            .map(|route| Rule {
+                to: route.to.clone(),
+                via: route.via.clone(),
+            })
+            .collect(),
         max_hops: config.queue.max_hops,
         percent: config.queue.percent,
     })
@@ -150,15 +165,20 @@ fn agent_key(config: &Config) -> Option<Vec<u8>> {
 
 impl Gateway {
     pub(crate) fn new(spool: Arc<Spool>, notices: Notices, live: Live) -> Gateway {
+        let (retry, retries) = mpsc::channel(RETRIES_AT_ONCE);
         Gateway {
             spool,
             notices,
             live: RwLock::new(Arc::new(live)),
             caps: Arc::default(),
             local_caps: Arc::default(),
+            callbacks: CallBacks::default(),
             look_ups: Semaphore::new(LOOK_UPS_AT_ONCE),
             receipts: Budget::new(receipts::A_MINUTE),
+            retry,
+            retries: Mutex::new(Some(retries)),
             sessions: AtomicU64::new(0),
+            transfers: AtomicU64::new(0),
             stopping: watch::Sender::new(false),
             started: Instant::now(),
             listeners: Mutex::default(),
@@ -184,6 +204,11 @@ impl Gateway {
 
     pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
         self.stopping.subscribe()
+    }
+
+    /// The jobs that users want tried now, for whoever sends them: the first who asks.
+    pub(crate) fn retries(&self) -> Option<mpsc::Receiver<SpoolId>> {
+        self.retries.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// UFT sessions open now.
@@ -213,6 +238,28 @@ impl Gateway {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Where the gateway's own letters are handed in.
+    pub(crate) fn office<'a>(&'a self, live: &'a Live) -> Office<'a> {
+        Office {
+            spool: &self.spool,
+            table: &live.table,
+            node: &live.config.node,
+            hostname: &live.config.hostname,
+        }
+    }
+
+    /// A transfer id for a file whose sender gave it none: so that the next gateway knows it when it comes twice.
+    pub(crate) fn transfer_id(&self) -> String {
+        let mut random = [0; 16];
+        // Without random bits the id is still one of this process: what was queued before has another number.
+        let _ = getrandom::fill(&mut random);
+        let (node, number) = (
+            self.live().config.node.clone(),
+            self.transfers.fetch_add(1, Ordering::Relaxed),
+        );
+        format!("{node}.{number:x}.{:032x}", u128::from_ne_bytes(random))
     }
 
     fn next_session(&self) -> u64 {
@@ -265,6 +312,14 @@ fn fresh_nonce() -> Option<Nonce> {
         .inspect_err(|err| warn!(%err, "no random bits: gateways cannot prove themselves"))
         .ok()?;
     Some(Nonce(bits))
+}
+
+/// Runs something that blocks, on the threads meant for it.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(err) => std::panic::resume_unwind(err.into_panic()),
+    }
 }
 
 /// Those for whom there is no place.

@@ -16,8 +16,7 @@ use tokio::time::timeout;
 use tracing::info;
 use uft_spool::{Attribute, Origin, UserName};
 
-use super::conn::blocking;
-use super::{Gateway, Live};
+use super::{Gateway, Live, blocking};
 use crate::client::{ClientError, Connection, Endpoint, Notice, Options};
 use crate::display::chain;
 use crate::local::Message;
@@ -291,6 +290,7 @@ impl Journey {
         };
         match code {
             532 => Refusal::NoSuchUser { name },
+            533 => Refusal::NoRoute { name },
             545 => Refusal::NotLoggedOn { name },
             557 => Refusal::NotReceiving { name },
             567 => Refusal::NoRelay { name },

@@ -3,13 +3,14 @@
 //! | when | what |
 //! |---|---|
 //! | an item of type N is committed | [`recognised`]: is it a receipt, and not a file? |
+//! | an item from another node is committed | [`delivered`]: did its sender ask to hear of that? |
 //! | its recipient takes or discards it | [`owed`]: did its sender ask to hear of that, and can the sender be reached? |
-//! | it is gone | [`hand_over`]: the receipt becomes an item of the sender's |
+//! | it is gone | [`hand_over`]: the receipt becomes an item of the sender's, here or by way of the queue |
 //!
 //! A receipt goes to whom the item's *proven* origin names and to nobody else: user and node in the stream are a stranger's
 //! word, and answering them would let anybody have mail sent to anybody. A receipt is a courtesy: it is never answered, too
 //! many are dropped, and what comes of it changes nothing for who received the file. What this file does *not* do: remove
-//! items, or reach senders on other hosts.
+//! items, or go to other hosts (the queue does).
 //!
 //! Source: z/OS TSO/E Customization, INMR07 and INMFACK.
 
@@ -18,17 +19,17 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use tracing::{info, warn};
-use uft_spool::{Committed, Error, FileType, Form, Item, Origin, Proof, Spool, SpoolId, TypeSpec, UserName};
+use uft_spool::{Error, Facts, Form, Item, Origin, Proof, Spool, SpoolId, TypeSpec, UserName};
 
 use super::Gateway;
-use super::intake::{Intake, IntakeError};
+use super::intake::IntakeError;
 use super::users::Unanswered;
 use super::wire_form::each_slice;
 use crate::canon::netdata::{Fate, Party, Receipt, Stamp};
 use crate::canon::{Handling, handling};
 use crate::display::chain;
 use crate::local::Removal;
-use crate::proto::{Draft, Fork};
+use crate::post::{Content, Letter, News, Office};
 
 /// Bytes of a stream that may be a receipt: one has some hundred. Longer ones are not looked at.
 const RECEIPT_MAX: u64 = 8 * 1024;
@@ -44,21 +45,19 @@ pub(super) struct Owed {
     pub(super) to: Origin,
     /// From whom: the user who took or discarded it.
     pub(super) from: UserName,
-    /// The stream.
-    pub(super) wire: Vec<u8>,
+    /// The receipt.
+    pub(super) letter: Letter,
 }
 
-/// Why a receipt was not delivered.
+/// Why a receipt was not sent.
 #[derive(Debug, thiserror::Error)]
-enum NotDelivered {
+enum NotSent {
     #[error("the sender has no inbox here")]
     NoInbox,
     #[error(transparent)]
     Unanswered(#[from] Unanswered),
     #[error(transparent)]
     Spool(#[from] Error),
-    #[error(transparent)]
-    Intake(#[from] IntakeError),
 }
 
 /// What an item is a receipt for, by all of its bytes; `None` if it is a file.
@@ -104,105 +103,131 @@ pub(super) fn owed(
     removal: Removal,
     node: &str,
 ) -> Option<Owed> {
-    let item = spool.item(user, id).ok().filter(asks_at_all)?;
-    let content = spool.open_form(user, id, Form::Local).ok()?;
+    let item = spool.item(user, id).ok().filter(could_be_owed)?;
     let mut head = Vec::new();
-    let read = content.file.take(content.bytes.min(HEAD)).read_to_end(&mut head);
-    read.ok()
-        .and_then(|_| decide(&item, &head, removal, node, Timestamp::now()))
-}
-
-/// Whether a receipt could be owed, by the envelope alone.
-fn asks_at_all(item: &Item) -> bool {
-    let facts = &item.envelope.facts;
-    let netdata = facts.stored_as == facts.spec.file_type && handling(facts.stored_as) == Handling::Netdata;
-    netdata && facts.receipt.is_none() && is_proven(&facts.origin)
-}
-
-/// Whether the origin is one that a receipt may go to: proven, and of this host.
-fn is_proven(origin: &Origin) -> bool {
-    match origin.proof {
-        Proof::Local => true,
-        // A sender elsewhere, by the word of a gateway: a receipt is not sent over the network yet.
-        Proof::Peer | Proof::Certificate | Proof::Agent => false,
-        // Anybody can send from an address and say any name.
-        Proof::Address => false,
+    if is_netdata(&item.envelope.facts) {
+        let content = spool.open_form(user, id, Form::Local).ok()?;
+        content
+            .file
+            .take(content.bytes.min(HEAD))
+            .read_to_end(&mut head)
+            .ok()?;
     }
+    decide(&item, &head, removal, node, Timestamp::now())
 }
 
-/// The decision: an item, the first bytes of its transmission, what becomes of it, and when.
+/// Whether a receipt could be owed, by the envelope alone: never for a receipt, and only to who can be reached.
+fn could_be_owed(item: &Item) -> bool {
+    let facts = &item.envelope.facts;
+    facts.receipt.is_none() && Office::reaches(&facts.origin)
+}
+
+fn is_netdata(facts: &Facts) -> bool {
+    facts.stored_as == facts.spec.file_type && handling(facts.stored_as) == Handling::Netdata
+}
+
+/// The decision: an item, the first bytes of its transmission, what becomes of it, and when. Who asked in the
+/// transmission itself is answered in kind, who asked with `NOTIFY` by a letter.
 fn decide(item: &Item, head: &[u8], removal: Removal, node: &str, now: Timestamp) -> Option<Owed> {
-    if !asks_at_all(item) {
+    if !could_be_owed(item) {
         return None;
     }
+    let facts = &item.envelope.facts;
+    let letter = match is_netdata(facts) {
+        true => in_kind(item, head, removal, node, now)?,
+        false => {
+            let news = match removal {
+                Removal::Received => News::Received,
+                Removal::Discarded => News::Discarded,
+            };
+            news.wanted(facts)
+                .then(|| Letter::news(facts, &item.user, item.id, news, node))?
+        }
+    };
+    Some(Owed {
+        to: facts.origin.clone(),
+        from: item.user.clone(),
+        letter,
+    })
+}
+
+/// The answer to a transmission that asks for one.
+fn in_kind(item: &Item, head: &[u8], removal: Removal, node: &str, now: Timestamp) -> Option<Letter> {
     let fate = match removal {
         Removal::Received => Fate::Received,
         Removal::Discarded => Fate::Deleted,
     };
     let receipt = Receipt::wanted(head, fate)?;
-    let to = item.envelope.facts.origin.clone();
+    let to = &item.envelope.facts.origin;
     let from = Party::folded(item.user.as_str(), node);
     let sender = Party::folded(&to.user, to.node.as_deref().unwrap_or(&to.host));
     let mut wire = Vec::new();
     receipt.write(&from, &sender, &Stamp::of(now), &mut wire);
-    Some(Owed {
-        to,
-        from: item.user.clone(),
-        wire,
+    Some(Letter {
+        from: Some(item.user.clone()),
+        content: Content::Netdata(wire, Some(said(&receipt))),
+        xid: format!("{node}.receipt.{}.{}", item.user, item.id),
     })
 }
 
-/// Delivers a receipt, and tells the log how that went.
+/// Sends a receipt, and tells the log how that went.
 pub(super) async fn hand_over(gateway: Arc<Gateway>, owed: Owed) {
     let (from, to) = (owed.from.clone(), owed.to.user.clone());
     if !gateway.receipts.take(&format!("{from} {to}")) {
-        info!(%from, ?to, "receipt not delivered: too many in a minute");
+        info!(%from, ?to, "receipt not sent: too many in a minute");
         return;
     }
     let _place = gateway.look_ups.acquire().await;
-    let delivering = Arc::clone(&gateway);
-    let delivered = tokio::task::spawn_blocking(move || deliver(&delivering, owed)).await;
-    match delivered {
+    let sending = Arc::clone(&gateway);
+    let sent = tokio::task::spawn_blocking(move || send(&sending, owed)).await;
+    match sent {
         Ok(Ok(stored)) => {
+            info!(%from, ?to, "receipt sent");
             for (user, spoolid) in stored {
-                info!(%user, %spoolid, %from, "receipt delivered");
                 gateway.notices.arrived(&user, spoolid);
             }
         }
-        Ok(Err(err)) => warn!(%from, ?to, err = chain(&err), "receipt not delivered"),
-        Err(err) => warn!(%from, ?to, %err, "receipt not delivered"),
+        Ok(Err(err)) => warn!(%from, ?to, err = chain(&err), "receipt not sent"),
+        Err(err) => warn!(%from, ?to, %err, "receipt not sent"),
     }
 }
 
-/// Puts a receipt into the inbox of its sender, as an item of the user who owed it.
-fn deliver(gateway: &Gateway, owed: Owed) -> Result<Vec<(UserName, SpoolId)>, NotDelivered> {
+/// Puts a receipt into the inbox of its sender, or into the queue when that is elsewhere.
+fn send(gateway: &Gateway, owed: Owed) -> Result<Vec<(UserName, SpoolId)>, NotSent> {
     let live = gateway.live();
-    let name: UserName = owed.to.user.parse().map_err(|_| NotDelivered::NoInbox)?;
-    let to = live.users.resolve(&name)?;
-    if to.is_empty() {
-        return Err(NotDelivered::NoInbox);
+    if owed.to.proof == Proof::Local {
+        let name: UserName = owed.to.user.parse().map_err(|_| NotSent::NoInbox)?;
+        if live.users.resolve(&name)?.is_empty() {
+            return Err(NotSent::NoInbox);
+        }
     }
-    let origin = Origin {
-        user: owed.from.to_string(),
-        node: Some(live.config.node.clone()),
-        host: live.config.hostname.clone(),
-        proof: Proof::Local,
+    let now = Timestamp::now().as_second();
+    Ok(gateway.office(&live).send(&owed.to, owed.letter, now)?)
+}
+
+/// Tells the sender of a file on another node that it is in an inbox here, if it wanted to know. (A sender of this host
+/// was told in the session.)
+pub(super) async fn delivered(gateway: Arc<Gateway>, user: UserName, id: SpoolId) {
+    let spool = Arc::clone(&gateway.spool);
+    let owner = user.clone();
+    let found = tokio::task::spawn_blocking(move || spool.item(&owner, id)).await;
+    let Ok(Ok(item)) = found else { return };
+    let facts = &item.envelope.facts;
+    if !facts.origin.proof.is_gateway() || !could_be_owed(&item) || !News::Delivered.wanted(facts) {
+        return;
+    }
+    let node = gateway.live().config.node.clone();
+    let owed = Owed {
+        to: facts.origin.clone(),
+        from: user.clone(),
+        letter: Letter::news(facts, &user, id, News::Delivered, &node),
     };
-    let draft = Draft {
-        spec: Some(TypeSpec::plain(FileType::N)),
-        ..Draft::default()
-    };
-    let mut intake = Intake::open(&gateway.spool, to, None, Some(owed.wire.len() as u64))?;
-    intake.begin(Fork::Data, &draft);
-    intake.take(Fork::Data, &owed.wire)?;
-    let (Committed::Stored(stored) | Committed::Repeat(stored)) =
-        intake.commit(draft, origin, Timestamp::now().as_second())?;
-    Ok(stored)
+    hand_over(gateway, owed).await;
 }
 
 #[cfg(test)]
 mod tests {
-    use uft_spool::{Envelope, Facts, Measure};
+    use uft_spool::{Envelope, FileType, Measure};
 
     use super::*;
     use crate::canon::netdata::{AckRequest, FileSpec, Format, Name, Plan, Style, Writer};
@@ -261,6 +286,40 @@ mod tests {
         }
     }
 
+    fn wire(owed: &Owed) -> &[u8] {
+        match &owed.letter.content {
+            Content::Netdata(wire, _) => wire,
+            Content::Text { .. } => panic!("{owed:?}"),
+        }
+    }
+
+    #[test]
+    fn who_asked_with_notify_gets_a_letter_and_only_for_what_was_asked() {
+        let mut item = item(Proof::Peer);
+        let facts = &mut item.envelope.facts;
+        (facts.spec, facts.stored_as) = (TypeSpec::plain(FileType::A), FileType::A);
+        facts.name = Some("re\u{1b}port".into());
+        assert_eq!(decide(&item, b"", Removal::Received, "ALPHA", now()), None);
+        let notify = |item: &mut Item, value: &str| {
+            item.envelope.facts.attributes = vec![uft_spool::Attribute {
+                key: "NOTIFY".into(),
+                value: value.into(),
+            }];
+        };
+        notify(&mut item, "alice@ALPHA");
+        assert_eq!(decide(&item, b"", Removal::Received, "ALPHA", now()), None);
+        notify(&mut item, "victim@elsewhere received");
+        let owed = decide(&item, b"", Removal::Discarded, "ALPHA", now()).unwrap();
+        assert_eq!(owed.to.user, "alice");
+        let Content::Text { title, text, .. } = owed.letter.content else {
+            panic!("a text")
+        };
+        assert_eq!(title, "discarded: re\\u{1b}port to bob@ALPHA");
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+        item.envelope.facts.origin.proof = Proof::Address;
+        assert_eq!(decide(&item, b"", Removal::Received, "ALPHA", now()), None);
+    }
+
     #[test]
     fn a_receipt_goes_to_the_proven_sender_whatever_the_stream_says() {
         for (removal, fate) in [
@@ -269,7 +328,7 @@ mod tests {
         ] {
             let owed = decide(&item(Proof::Local), &asking(), removal, "ALPHA", now()).unwrap();
             assert_eq!((owed.to.user.as_str(), owed.from.as_str()), ("alice", "bob"));
-            let contents = crate::canon::netdata::decode(&owed.wire, Default::default()).unwrap();
+            let contents = crate::canon::netdata::decode(wire(&owed), Default::default()).unwrap();
             assert_eq!(contents.header.to.to_string(), "ALICE@ALPHA");
             assert_eq!(contents.header.from.to_string(), "BOB@ALPHA");
             assert_eq!(contents.header.ack, None);
@@ -299,6 +358,6 @@ mod tests {
         assert_eq!(owed(&receipt, &asking()), None);
         // One that came before receipts were recorded as such.
         let first = owed(&item(Proof::Local), &asking()).unwrap();
-        assert_eq!(owed(&item(Proof::Local), &first.wire), None);
+        assert_eq!(owed(&item(Proof::Local), wire(&first)), None);
     }
 }

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use tracing::info;
 use uft_spool::{Error, SpoolId, UserName};
 
-use super::conn::blocking;
-use super::{Gateway, receipts};
+use super::{Gateway, blocking, receipts};
 use crate::local::Removal;
 
 /// Removes an item. Its sender is sent a receipt, if one is owed, when that is done. `own`: its recipient has it

@@ -24,7 +24,9 @@ pub(crate) fn refusal(err: &IntakeError) -> Refusal {
 
 fn spool_refusal(err: &Error) -> Refusal {
     match err {
-        Error::OverQuota { .. } | Error::StrangerQuota { .. } => Refusal::OverQuota,
+        Error::OverQuota { .. } | Error::StrangerQuota { .. } | Error::QueueQuota { .. } => {
+            Refusal::OverQuota
+        }
         Error::TooLarge { .. } => Refusal::TooLarge,
         Error::NoRoom { .. } => Refusal::NoRoom,
         Error::Poisoned => Refusal::SpoolUnavailable,
@@ -35,7 +37,10 @@ fn spool_refusal(err: &Error) -> Refusal {
 /// Writes the error to the log: limits are the peer's affair, a broken disk is the administrator's.
 pub(crate) fn log(err: &Error) {
     match err {
-        Error::OverQuota { .. } | Error::StrangerQuota { .. } | Error::TooLarge { .. } => {
+        Error::OverQuota { .. }
+        | Error::StrangerQuota { .. }
+        | Error::QueueQuota { .. }
+        | Error::TooLarge { .. } => {
             info!(err = chain(err), "refused by a limit");
         }
         Error::NoRoom { .. } => warn!(err = chain(err), "no room"),

@@ -12,6 +12,7 @@
 
 mod harness;
 
+mod agent;
 mod claims;
 mod configuration;
 mod crash;
@@ -30,9 +31,12 @@ mod onward;
 mod peers;
 mod planted;
 mod programs;
+mod queue;
 mod quota;
 mod receipts;
 mod receivers;
 mod recovery;
+mod relay;
 mod sending;
+mod submit;
 mod transcripts;

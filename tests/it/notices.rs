@@ -177,6 +177,22 @@ fn the_hook_program_gets_the_envelope_and_hostile_names_are_inert() {
 }
 
 #[test]
+fn the_hook_program_hears_what_a_receipt_says() {
+    let place = crate::harness::Place::new();
+    let (script, out) = hook(&place.work());
+    let scratch = place.work().join("scratch");
+    let daemon = Daemon::with(&format!("[notice]\nhook = [{script:?}, {scratch:?}]"));
+    let wire = include_bytes!("../vectors/netdata/v15-ack-deleted.nd");
+    let receipt = "receipt for ACKME.TEXT (sent 2026-01-02 03:04 UTC): deleted";
+    for (id, kind, bytes, said) in [(1, "N", wire.as_slice(), receipt), (2, "I", b"a file", "")] {
+        daemon.connect().deliver("alice", kind, "x", bytes).has(200);
+        let environment = until("the hook", || fs::read_to_string(out.join(id.to_string())).ok());
+        let wanted = format!("UFT_RECEIPT={said}");
+        assert!(environment.split('\0').any(|v| v == wanted), "{environment:?}");
+    }
+}
+
+#[test]
 fn a_hook_that_fails_or_is_not_there_changes_nothing() {
     for program in ["/bin/false", "/no/such/program"] {
         let daemon = Daemon::with(&format!("[notice]\nhook = [{program:?}]"));

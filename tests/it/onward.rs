@@ -59,7 +59,7 @@ fn a_message_is_acknowledged_only_when_somebody_saw_it_at_the_far_end() {
         say(&mut session, &format!("MSG {to} x"), "545");
         network.at(0).uft(["tell", to, "x"]).exits(75);
     }
-    say(&mut session, "MSG bob@NOWHERE x", "532");
+    say(&mut session, "MSG bob@NOWHERE x", "533");
     network.at_mut(2).kill();
     say(&mut session, "MSG bob@GAMMA x", "545");
     network.at_mut(1).kill();

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use uft::canon::netdata::{Fate, Name, Party, Receipt, Stamp};
 use uft::local::{Form, ItemInfo};
 
-use crate::harness::{Daemon, Ran, until};
+use crate::harness::{Daemon, Program, Ran, binary, until};
 
 /// Sends a file that asks for a receipt, from root to nobody, both users of this host.
 fn send(daemon: &Daemon, name: &str) -> String {
@@ -296,6 +296,24 @@ fn a_receipt_cannot_hide_anything_in_what_it_says() {
         let ran = daemon.uft(["--user", "alice"].iter().chain(arguments)).ok();
         ran.assert_inert();
         assert!(ran.out.contains("receipt"), "{arguments:?}: {}", ran.out);
+    }
+}
+
+#[test]
+fn a_receipt_that_cannot_be_printed_stays() {
+    let daemon = Daemon::start();
+    let wire = written(Fate::Received);
+    daemon.connect().deliver("alice", "N", "x", &wire).has(200);
+    for more in ["", "--json"] {
+        let script = format!(
+            "exec {:?} --user alice receive 1 {more} >/dev/full",
+            binary("uft").to_str().unwrap()
+        );
+        Program::new("/bin/sh".into(), &daemon.place.work())
+            .env("UFT_SOCKET", daemon.socket())
+            .arguments(["-c", &script])
+            .exits(74);
+        assert_eq!(daemon.items("alice").len(), 1);
     }
 }
 

@@ -51,7 +51,7 @@ pub struct Statistics {
     /// When it was changed, in the time of its own system.
     pub changed: Option<DateTime>,
     /// Its lines.
-    pub lines: u16,
+    pub lines: u32,
     /// Who changed it.
     pub user: String,
 }
@@ -142,6 +142,7 @@ impl Statistics {
     /// | 12, 13 | 1, 1 | hour and minute of the change, packed |
     /// | 14 | 2 | lines |
     /// | 20 | 8 | user |
+    /// | 28 | 4 | lines, if 20 is set in byte 2 and there are 40 bytes |
     fn read(user: &[u8]) -> Option<Statistics> {
         // 15 half words, or 20 with line counts of 4 bytes; anything else is another program's.
         if !matches!(user.len(), 30 | 40) {
@@ -162,9 +163,17 @@ impl Statistics {
             version: (byte(0)?, byte(1)?),
             created,
             changed,
-            lines: u16::from_be_bytes([byte(14)?, byte(15)?]),
+            lines: Statistics::lines(user)?,
             user: text(user.get(20..28)?),
         })
+    }
+
+    fn lines(user: &[u8]) -> Option<u32> {
+        let long = user.get(2)? & 0x20 != 0;
+        match user.get(28..32).and_then(|lines| <[u8; 4]>::try_from(lines).ok()) {
+            Some(lines) if long => Some(u32::from_be_bytes(lines)),
+            _ => Some(u16::from_be_bytes([*user.get(14)?, *user.get(15)?]).into()),
+        }
     }
 }
 
@@ -184,6 +193,48 @@ fn packed_day([century, year, days, last]: [u8; 4]) -> Option<Date> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Version 1.7, made on 2026-02-01, changed on 2026-11-26 at 03:34:55, 42 lines, by ALICE.
+    fn user_data() -> [u8; 40] {
+        let mut data = [0; 40];
+        data[..16].copy_from_slice(&[
+            1, 7, 0, 0x55, 0x01, 0x26, 0x03, 0x2f, 0x01, 0x26, 0x33, 0x0f, 0x03, 0x34, 0, 42,
+        ]);
+        data[20..28].copy_from_slice(&[0xc1, 0xd3, 0xc9, 0xc3, 0xc5, 0x40, 0x40, 0x40]);
+        data[28..32].copy_from_slice(&[0, 1, 0x86, 0xa0]);
+        data
+    }
+
+    #[test]
+    fn statistics_are_read_in_both_lengths() {
+        let data = user_data();
+        let short = Statistics::read(&data[..30]).unwrap();
+        assert_eq!(
+            (short.version, short.lines, short.user.as_str()),
+            ((1, 7), 42, "ALICE")
+        );
+        assert_eq!(short.created, Date::new(2026, 2, 1).ok());
+        let changed = short.changed.map(|changed| changed.to_string());
+        assert_eq!(changed.as_deref(), Some("2026-11-26T03:34:55"));
+        assert_eq!(Statistics::read(&data).unwrap().lines, 42);
+        let mut long = data;
+        long[2] = 0x20;
+        assert_eq!(Statistics::read(&long).unwrap().lines, 100_000);
+        assert_eq!(Statistics::read(&long[..30]).unwrap().lines, 42);
+    }
+
+    #[test]
+    fn what_is_no_statistics_is_none() {
+        let data = user_data();
+        for length in (0..40).filter(|length| *length != 30) {
+            assert_eq!(Statistics::read(&data[..length]), None, "{length}");
+        }
+        assert_eq!(Statistics::read(&[0xff; 30]), None);
+        assert_eq!(Statistics::read(&[0; 40]), None);
+        let mut odd = data;
+        odd[12] = 0x99;
+        assert_eq!(Statistics::read(&odd).unwrap().changed, None);
+    }
 
     #[test]
     fn days_are_packed_with_their_century() {

@@ -181,8 +181,48 @@ fn variable_records_are_taken_out_of_their_blocks() {
         [b"\xc1".to_vec(), vec![], b"\xc1".to_vec(), vec![]]
     );
     assert_eq!(library(0x50, &[&with_length[4..]]), [b"\xc1".to_vec(), vec![]]);
-    let spanned = b"\x00\x09\x00\x00\x00\x05\x01\x00\xc1";
-    assert_eq!(library(0x58, &[spanned, b"\x00"]), [spanned.to_vec(), vec![0]]);
+}
+
+#[test]
+fn spanned_records_are_put_together_over_their_blocks() {
+    let first = b"\x00\x0e\x00\x00\x00\x05\x00\x00\xc1\x00\x05\x01\x00\xc2";
+    let between = b"\x00\x0a\x00\x00\x00\x06\x03\x00\xc3\xc4";
+    let last = b"\x00\x0d\x00\x00\x00\x05\x02\x00\xc5\x00\x04\x00\x00";
+    let library = |blocks: &[&[u8]]| {
+        let start = Builder::new(0x58, 84, false).directory(&[("VBS", [0, 1, 1], false)], true);
+        let library = blocks.iter().zip(1..).fold(start, |library, (block, n)| {
+            library.block(0, [0, 2, 0, 4, n], b"", block)
+        });
+        let library = library.block(0, [0, 2, 0, 4, 99], b"", b"");
+        let members = library.members().unwrap();
+        let records: Vec<Vec<u8>> = members[0].records().map(<[u8]>::to_vec).collect();
+        let mut unload = Unload::new(Limits::default());
+        let mut rest = library.bytes.as_slice();
+        while unload.next(&mut rest).unwrap().is_some() {}
+        let tally = unload.finish().unwrap();
+        (records, (tally.odd, tally.broken))
+    };
+    let (one, joined) = (b"\xc1".to_vec(), b"\xc2\xc3\xc4\xc5".to_vec());
+    assert_eq!(
+        library(&[first, between, last]),
+        (vec![one.clone(), joined, vec![]], (0, 0))
+    );
+    // A part is missing: what there is comes all the same.
+    let (cut, alone) = (b"\xc2".to_vec(), b"\xc5".to_vec());
+    assert_eq!(library(&[first]), (vec![one.clone(), cut.clone()], (0, 1)));
+    assert_eq!(
+        library(&[first, first]),
+        (vec![one.clone(), cut.clone(), one, cut], (0, 2))
+    );
+    assert_eq!(library(&[last]), (vec![alone, vec![]], (0, 1)));
+    // Without its end mark nobody knows that nothing follows.
+    let unended = Builder::new(0x58, 84, false)
+        .directory(&[("VBS", [0, 1, 1], false)], true)
+        .block(0, [0, 2, 0, 4, 1], b"", first);
+    let what = "a record";
+    assert_eq!(unended.members(), Err(UnloadFault::Truncated { what }.into()));
+    // No segments at all.
+    assert_eq!(library(&[b"\x00"]), (vec![vec![0]], (1, 0)));
 }
 
 #[test]

@@ -52,6 +52,7 @@ mod plan;
 mod read;
 mod receipt;
 mod segment;
+mod spanned;
 mod stamp;
 mod survey;
 mod text;

@@ -15,7 +15,8 @@
 //! | F | any | pieces of the record length |
 //! | V | length with itself (4), then headers (4) that add up | what is behind each header |
 //! | V | headers that add up, without the length | the same |
-//! | V | anything else (spanned records among them) | the block, counted as odd |
+//! | VS | length with itself (4), then segments that add up | what the segments make together (`spanned.rs`) |
+//! | V | anything else | the block, counted as odd |
 //! | U | any | the block |
 //!
 //! What it does *not* do: link load modules, or follow notelists. Sources: z/OS DFSMSdfp Utilities, "Unload data set
@@ -28,6 +29,7 @@ use super::deblock::{self, HEADER, headers_add_up};
 use super::directory::{Directory, Member};
 use super::error::{Fault, UnloadFault};
 use super::format::{Form, Recfm};
+use super::spanned::{self, Made, Spanned, segments_add_up};
 
 const COPYR1: usize = 56;
 const COPYR2: usize = 276;
@@ -61,6 +63,8 @@ pub struct UnloadTally {
     pub by_order: u64,
     /// Blocks of variable records that do not add up, each kept as one record.
     pub odd: u64,
+    /// Spanned records that lack a segment.
+    pub broken: u64,
     /// The last member has no end mark.
     pub unended: bool,
 }
@@ -75,6 +79,7 @@ impl UnloadTally {
                 self.odd,
                 "blocks were kept as one record: the lengths in them do not add up",
             ),
+            (self.broken, "spanned records lack a part"),
             (u64::from(self.unended), "member at the end has no end mark"),
         ];
         let notes = notes.into_iter().filter(|(count, _)| *count > 0);
@@ -126,6 +131,7 @@ pub struct Unload {
     open: bool,
     /// Records of the block in `bytes` that have not been handed out.
     todo: Todo,
+    spanned: Spanned,
     tally: UnloadTally,
 }
 
@@ -151,6 +157,14 @@ enum Todo {
         rest: Range<usize>,
         length: Option<usize>,
     },
+    /// Segments of records at this place of `bytes`.
+    Segments(Range<usize>),
+}
+
+/// Where a record is.
+enum Piece {
+    Block(Range<usize>),
+    Spanned,
 }
 
 impl Unload {
@@ -176,6 +190,7 @@ impl Unload {
             },
             open: false,
             todo: Todo::Read,
+            spanned: Spanned::default(),
             tally: UnloadTally::default(),
         }
     }
@@ -191,8 +206,10 @@ impl Unload {
     /// The library is damaged, or beyond a limit.
     pub fn next<'a>(&'a mut self, input: &mut &[u8]) -> Result<Option<UnloadEvent<'a>>, Fault> {
         loop {
-            if let Some(record) = self.piece() {
-                return Ok(self.bytes.get(record).map(UnloadEvent::Record));
+            match self.piece()? {
+                Some(Piece::Block(record)) => return Ok(self.bytes.get(record).map(UnloadEvent::Record)),
+                Some(Piece::Spanned) => return Ok(Some(UnloadEvent::Record(self.spanned.record()))),
+                None => {}
             }
             let complete = self.collect(input);
             if !complete {
@@ -243,6 +260,10 @@ impl Unload {
                         )));
                     }
                     if data == 0 {
+                        // The end mark stays until the last record is out.
+                        if self.spanned.close() {
+                            return Ok(Some(UnloadEvent::Record(self.spanned.record())));
+                        }
                         self.begin(Part::Head);
                         self.open = false;
                         return Ok(Some(UnloadEvent::MemberEnd));
@@ -256,13 +277,15 @@ impl Unload {
     /// The end of the library.
     ///
     /// # Errors
-    /// It ends inside its directory or a block.
+    /// It ends inside its directory, a block or a spanned record.
     pub fn finish(self) -> Result<UnloadTally, Fault> {
         let what = match (self.part, &self.directory) {
             (Part::Copyr1 | Part::Copyr2, _) => Some("its header"),
             (Part::Body { .. }, _) => Some("a block"),
             (Part::Head, _) if !self.bytes.is_empty() => Some("a block"),
             (Part::Head, Some(directory)) if !directory.is_complete() => Some("its directory"),
+            // Its last part can come no more, and what there is of it was not handed out.
+            (Part::Head, _) if self.spanned.is_open() => Some("a record"),
             (Part::Head, _) => None,
         };
         if let Some(what) = what {
@@ -272,6 +295,7 @@ impl Unload {
         Ok(UnloadTally {
             missing,
             unended: self.open,
+            broken: self.spanned.broken(),
             ..self.tally
         })
     }
@@ -381,6 +405,10 @@ impl Unload {
             Form::Fixed if self.lrecl > 0 => (key, Some(self.lrecl)),
             Form::Fixed | Form::Undefined => whole,
             Form::Variable => match deblock::next(block) {
+                Some((inside, [])) if self.recfm.is_spanned() && segments_add_up(inside) => {
+                    self.todo = Todo::Segments(key + HEADER..self.bytes.len());
+                    return;
+                }
                 Some((inside, [])) if headers_add_up(inside) => (key + HEADER, None),
                 Some(_) if !self.recfm.is_spanned() && headers_add_up(block) => (key, None),
                 _ => {
@@ -394,7 +422,40 @@ impl Unload {
     }
 
     /// The next record of the block; after the last the block is done.
-    fn piece(&mut self) -> Option<Range<usize>> {
+    ///
+    /// # Errors
+    /// It is longer than the limit.
+    fn piece(&mut self) -> Result<Option<Piece>, Fault> {
+        match &self.todo {
+            Todo::Read => Ok(None),
+            Todo::Records { .. } => Ok(self.record().map(Piece::Block)),
+            Todo::Segments(_) => self.segments(),
+        }
+    }
+
+    fn segments(&mut self) -> Result<Option<Piece>, Fault> {
+        while let Todo::Segments(rest) = &mut self.todo {
+            let block = self.bytes.get(rest.clone()).unwrap_or_default();
+            let Some((part, data, length)) = spanned::next(block) else {
+                break;
+            };
+            let segment = rest.start + HEADER..rest.start + length;
+            let made = self.spanned.take(part, data, self.limits.record)?;
+            if made != Made::Before {
+                rest.start += length;
+            }
+            match made {
+                Made::Nothing => {}
+                Made::Itself => return Ok(Some(Piece::Block(segment))),
+                Made::Joined | Made::Before => return Ok(Some(Piece::Spanned)),
+            }
+        }
+        self.todo = Todo::Read;
+        self.begin(Part::Head);
+        Ok(None)
+    }
+
+    fn record(&mut self) -> Option<Range<usize>> {
         let Todo::Records { rest, length } = &mut self.todo else {
             return None;
         };

@@ -182,30 +182,27 @@ fn one(console: Console, daemon: &Daemon, id: SpoolId, wanted: &Wanted) -> Resul
     Ok(())
 }
 
-/// A receipt is read, not stored: it is printed, and then removed.
+/// A receipt is read, not stored: it is printed, and then removed. When it cannot be printed, it stays.
 fn receipt(console: Console, daemon: &Daemon, item: &ItemInfo, wanted: &Wanted) -> Result<(), Failure> {
     let facts = &item.envelope.facts;
     let measure = item.envelope.wire;
-    if !wanted.json {
-        let said = facts.receipt.as_ref().map(item::receipt).unwrap_or_default();
-        let from = item::marked_sender(&facts.origin);
-        console.line(&format!("{} from {from}: {said}", item.id))?;
-    }
-    // When the line cannot be printed, the item stays.
-    let removed = remove(console, daemon, item.id, true, wanted)?;
-    if wanted.json {
-        let received = Received {
+    let line = match wanted.json {
+        true => display::json(&Received {
             id: item.id.get(),
             path: None,
             bytes: measure.bytes,
             digest: item::digest(&measure),
-            removed,
+            removed: !wanted.keep,
             note: None,
             receipt: facts.receipt.as_ref().map(ReceiptJson::of),
-        };
-        console.line(&display::json(&received))?;
-    }
-    Ok(())
+        }),
+        false => {
+            let said = facts.receipt.as_ref().map(item::receipt).unwrap_or_default();
+            format!("{} from {}: {said}", item.id, item::marked_sender(&facts.origin))
+        }
+    };
+    console.line(&line)?;
+    remove(console, daemon, item.id, true, wanted).map(drop)
 }
 
 /// Removes an item whose files are on the disk; says whether it did.

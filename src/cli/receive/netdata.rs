@@ -10,6 +10,7 @@ use std::collections::HashSet;
 use std::io::{StdoutLock, Write};
 use std::path::PathBuf;
 
+use jiff::tz::TimeZone;
 use uft_spool::{Measure, SpoolId};
 
 use super::place::{Place, Stamp, Unnamed};
@@ -217,6 +218,13 @@ fn parts(item: &ItemInfo, summary: &Summary, texts: Vec<bool>, wanted: &Wanted) 
     };
     parts.fit(item.id, data, wanted)?;
     Ok(parts)
+}
+
+/// When a member was changed, in seconds since 1970. Its system's clock is not known: it is taken for that of this host.
+fn changed(member: &Member) -> Option<i64> {
+    let changed = member.statistics.as_ref()?.changed?;
+    let zoned = changed.to_zoned(TimeZone::system()).ok()?;
+    Some(zoned.timestamp().as_second())
 }
 
 /// The other names of a member.
@@ -468,10 +476,13 @@ fn write<'a>(
                         Some(text) => text && recfm.form() != Form::Undefined,
                         None => looks,
                     };
+                    let changed = changed(member);
                     let member = member.name.as_deref().unwrap_or("unlisted");
                     let name = safe_name(&format!("{}({member})", this.name), member);
                     let text = text.then(|| RecordText::of_recfm(recfm, parts.page, Newline::Lf));
-                    writing = Some(target.begin(&name, this, text)?);
+                    let mut begun = target.begin(&name, this, text)?;
+                    begun.stamp.modified = changed.or(begun.stamp.modified);
+                    writing = Some(begun);
                 }
                 Step::Record(record) => {
                     if let Some(writing) = &mut writing {

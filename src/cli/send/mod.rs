@@ -6,15 +6,17 @@
 mod archive;
 pub(crate) mod carry;
 pub(crate) mod input;
+mod job;
 pub(crate) mod metadata;
 pub(crate) mod netdata;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
+use uft_spool::{Measure, SpoolId};
 
 use self::carry::{Carrier, Manner, NotSent, Outgoing};
 use self::input::{Coding, Input};
@@ -55,6 +57,8 @@ pub(crate) struct Order {
     pub(crate) aux: Option<Bytes>,
     /// Port of hosts that name none.
     pub(crate) port: u16,
+    /// Write a job to this file instead of sending; `-` is standard output.
+    pub(crate) sift: Option<PathBuf>,
     /// The local daemon's socket.
     pub(crate) socket: PathBuf,
     /// Time-outs, retries, what is shown.
@@ -67,18 +71,31 @@ pub(crate) struct Order {
 
 /// One line of `--json`: what became of one file for one recipient. Field names are part of the interface.
 #[derive(Debug, Serialize)]
-struct Outcome<'a> {
-    to: String,
-    file: &'a str,
+pub(crate) struct Outcome<'a> {
+    /// The recipient, as it was named.
+    pub(crate) to: String,
+    /// The file, as it was named.
+    pub(crate) file: &'a str,
+    /// All files that went together.
     #[serde(skip_serializing_if = "Option::is_none")]
-    files: Option<Vec<String>>,
-    status: &'static str,
-    code: Option<u16>,
-    text: &'a str,
-    id: Option<u64>,
-    bytes: Option<u64>,
-    seconds: f64,
-    digest: Option<&'a str>,
+    pub(crate) files: Option<Vec<String>>,
+    /// `delivered`, `queued`, `written` or `failed`.
+    pub(crate) status: &'static str,
+    /// The server's code.
+    pub(crate) code: Option<u16>,
+    /// Its text, or why there is none.
+    pub(crate) text: &'a str,
+    /// Number in the recipient's inbox.
+    pub(crate) id: Option<u64>,
+    /// Length of the wire form.
+    pub(crate) bytes: Option<u64>,
+    /// How long it took.
+    pub(crate) seconds: f64,
+    /// Of the wire form.
+    pub(crate) digest: Option<&'a str>,
+    /// Number in the local daemon's queue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) job: Option<u64>,
 }
 
 /// Carries out an order.
@@ -95,9 +112,13 @@ pub(crate) async fn send(console: Console, order: &Order) -> Exit {
         return run.exit;
     }
     let batch = match order.together {
-        true => inputs.len(),
+        true => inputs.len().max(1),
         false => 1,
     };
+    if let (Some(path), [recipient]) = (&order.sift, order.to.as_slice()) {
+        run.write(path, recipient, &mut inputs).await;
+        return run.exit;
+    }
     let mut carrier = Carrier::new(console, order.manner);
     for (endpoint, recipients) in by_host(order) {
         for recipient in recipients {
@@ -126,11 +147,11 @@ fn by_host(order: &Order) -> Vec<(Endpoint, Vec<&Recipient>)> {
 /// Where a recipient's server is.
 fn endpoint(recipient: &Recipient, order: &Order) -> Endpoint {
     match &recipient.host {
-        Some(host) => Endpoint::Tcp {
+        Some(host) if !recipient.queued => Endpoint::Tcp {
             host: host.name.clone(),
             port: host.port.unwrap_or(order.port),
         },
-        None => Endpoint::Local(order.socket.clone()),
+        _ => Endpoint::Local(order.socket.clone()),
     }
 }
 
@@ -176,19 +197,10 @@ impl Run<'_> {
     ) {
         let begun = Instant::now();
         let label = label_of(batch);
-        let prepared = self
-            .parcel(recipient, batch)
-            .and_then(|parcel| Ok((self.transmission(recipient, batch, &parcel)?, parcel)));
-        let (transmission, parcel) = match prepared {
+        let (transmission, parcel) = match self.prepared(recipient, batch) {
             Ok(prepared) => prepared,
             Err(failure) => return self.report_failure(recipient, &label, 0.0, &failure.into()),
         };
-        for name in transmission.iter().flat_map(Transmission::doubles) {
-            let name = shown(&name);
-            self.console.note(&format!(
-                "more than one of the files is called {name} in the transmission"
-            ));
-        }
         let mut attempts = 0;
         let sent = carrier
             .carry(endpoint, || {
@@ -196,17 +208,7 @@ impl Run<'_> {
                 if attempts > 1 && !batch.iter().all(Input::again) {
                     return Ok(None);
                 }
-                let (body, reader) = match (&transmission, &mut *batch) {
-                    (Some(transmission), batch) => input::transmit(batch, transmission)?,
-                    (None, [input, ..]) => input.body()?,
-                    (None, []) => return Ok(None),
-                };
-                Ok(Some(Outgoing {
-                    parcel: parcel.clone(),
-                    body,
-                    reader,
-                    label: label.clone(),
-                }))
+                outgoing(&parcel, transmission.as_ref(), batch, &label)
             })
             .await;
         let seconds = begun.elapsed().as_secs_f64();
@@ -214,6 +216,42 @@ impl Run<'_> {
             Ok(receipt) => self.report(recipient, &label, seconds, &receipt),
             Err(not_sent) => self.report_failure(recipient, &label, seconds, &not_sent),
         }
+    }
+
+    /// Writes one file, or all that go together, as a job.
+    async fn write(&mut self, path: &Path, recipient: &Recipient, batch: &mut [Input]) {
+        let begun = Instant::now();
+        let label = label_of(batch);
+        let written = async {
+            let (transmission, parcel) = self.prepared(recipient, batch)?;
+            match outgoing(&parcel, transmission.as_ref(), batch, &label)? {
+                Some(outgoing) => job::write(outgoing, path).await,
+                None => Err(Failure::new(Exit::NoInput, "nothing to write")),
+            }
+        };
+        let written = written.await;
+        let seconds = begun.elapsed().as_secs_f64();
+        match written {
+            Ok(measure) => self.report_job(path, recipient, &label, seconds, &measure),
+            Err(failure) => self.report_failure(recipient, &label, seconds, &failure.into()),
+        }
+    }
+
+    /// What is said of one file, or of all that go together, and how they become one.
+    fn prepared(
+        &self,
+        recipient: &Recipient,
+        batch: &[Input],
+    ) -> Result<(Option<Transmission>, Parcel), Failure> {
+        let parcel = self.parcel(recipient, batch)?;
+        let transmission = self.transmission(recipient, batch, &parcel)?;
+        for name in transmission.iter().flat_map(Transmission::doubles) {
+            let name = shown(&name);
+            self.console.note(&format!(
+                "more than one of the files is called {name} in the transmission"
+            ));
+        }
+        Ok((transmission, parcel))
     }
 
     fn parcel(&self, recipient: &Recipient, batch: &[Input]) -> Result<Parcel, Failure> {
@@ -235,7 +273,11 @@ impl Run<'_> {
         attributes.extend(self.order.said.attributes.iter().cloned());
         let sizes = batch.iter().map(|input| input.size);
         Ok(Parcel {
-            to: recipient.user.clone(),
+            // A job may go to any daemon, and so says where it is for.
+            to: match self.order.sift {
+                Some(_) => recipient.to_string(),
+                None => recipient.told(),
+            },
             from: self.from.clone(),
             size: sizes.sum(),
             spec: uft_spool::TypeSpec::plain(first.file_type),
@@ -294,23 +336,62 @@ impl Run<'_> {
                 to: recipient.to_string(),
                 file,
                 files: self.files(),
-                status: "delivered",
+                status: match receipt.job {
+                    Some(_) => "queued",
+                    None => "delivered",
+                },
                 code: Some(receipt.code),
                 text: &receipt.text,
-                id: receipt.id.map(uft_spool::SpoolId::get),
+                id: receipt.id.map(SpoolId::get),
                 bytes: Some(receipt.bytes),
                 seconds,
                 digest: Some(&receipt.digest),
+                job: receipt.job.map(SpoolId::get),
             }))
         } else if order.quiet {
             Ok(())
         } else {
-            let id = receipt.id.map_or_else(String::new, |id| format!(" as item {id}"));
-            self.console.line(&format!(
-                "{}: delivered to {recipient}{id} ({}, {seconds:.2} s)",
-                shown(file),
-                units::size(receipt.bytes)
-            ))
+            let fate = fate(&recipient.to_string(), receipt.id, receipt.job);
+            let (file, size) = (shown(file), units::size(receipt.bytes));
+            self.console
+                .line(&format!("{file}: {fate} ({size}, {seconds:.2} s)"))
+        };
+        if let Err(failure) = printed {
+            self.exit = self.exit.then(self.console.complain(&failure));
+        }
+    }
+
+    fn report_job(
+        &mut self,
+        path: &Path,
+        recipient: &Recipient,
+        file: &str,
+        seconds: f64,
+        measure: &Measure,
+    ) {
+        // Standard output is the job itself then.
+        let printed = match path == Path::new("-") {
+            false if self.order.json => self.console.line(&display::json(&Outcome {
+                to: recipient.to_string(),
+                file,
+                files: self.files(),
+                status: "written",
+                code: None,
+                text: &path.to_string_lossy(),
+                id: None,
+                bytes: Some(measure.bytes),
+                seconds,
+                digest: Some(&super::item::digest(measure)),
+                job: None,
+            })),
+            false if !self.order.quiet => {
+                let path = shown(&path.to_string_lossy());
+                let (file, size) = (shown(file), units::size(measure.bytes));
+                self.console.line(&format!(
+                    "{file}: written as a job for {recipient} to {path} ({size})"
+                ))
+            }
+            _ => Ok(()),
         };
         if let Err(failure) = printed {
             self.exit = self.exit.then(self.console.complain(&failure));
@@ -337,11 +418,41 @@ impl Run<'_> {
             bytes: None,
             seconds,
             digest: None,
+            job: None,
         }));
         if let Err(failure) = printed {
             self.console.complain(&failure);
         }
     }
+}
+
+/// What became of a file that was accepted.
+pub(crate) fn fate(to: &str, id: Option<SpoolId>, job: Option<SpoolId>) -> String {
+    match (job, id) {
+        (Some(job), _) => format!("queued as job {job} for {to}"),
+        (None, Some(id)) => format!("delivered to {to} as item {id}"),
+        (None, None) => format!("delivered to {to}"),
+    }
+}
+
+/// A file that is about to go; `None` when it cannot be read once more.
+fn outgoing(
+    parcel: &Parcel,
+    transmission: Option<&Transmission>,
+    batch: &mut [Input],
+    label: &str,
+) -> Result<Option<Outgoing>, Failure> {
+    let (body, reader) = match (transmission, &mut *batch) {
+        (Some(transmission), batch) => input::transmit(batch, transmission)?,
+        (None, [input, ..]) => input.body()?,
+        (None, []) => return Ok(None),
+    };
+    Ok(Some(Outgoing {
+        parcel: parcel.clone(),
+        body,
+        reader,
+        label: label.to_owned(),
+    }))
 }
 
 /// What a file is called here, or several that go together: `a.txt and 2 more`.

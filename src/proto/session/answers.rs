@@ -101,6 +101,7 @@ impl Session {
                 goodbye()
             }
             Ok(Answer::Stored(id)) => self.with_sequence(Reply::stored(id)),
+            Ok(Answer::Queued(id)) => self.with_sequence(Reply::queued(id)),
             Ok(_) => self.with_sequence(Reply::stored(None)),
         }
     }

@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use uft::local::client::ask;
 use uft::local::{Answer, Form, ItemInfo, Removal, Request, Status};
 
-use super::{PATIENCE, Place, Program, Wire, binary, lines_of, until};
+use super::{Local, PATIENCE, Place, Program, Wire, binary, lines_of, until};
 
 /// Every test's configuration; what a test says is laid over it.
 const DEFAULTS: &str = r#"
@@ -284,6 +284,26 @@ impl Daemon {
     /// A connection whose herald was not read.
     pub(crate) fn connect_silent(&self) -> Wire {
         Wire::silent(self.address())
+    }
+
+    /// A session over the local socket, greeted.
+    pub(crate) fn session(&self) -> Local {
+        Local::session(&self.socket())
+    }
+
+    /// The names of the files in the queue's directories, but for the file of numbers.
+    pub(crate) fn queued(&self) -> Vec<String> {
+        let mut names = Vec::new();
+        for dir in ["queue", "queue/held", "failed"] {
+            for entry in fs::read_dir(self.spool().join(dir)).unwrap() {
+                let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+                if !["seq", "held"].contains(&name.as_str()) {
+                    names.push(format!("{dir}/{name}"));
+                }
+            }
+        }
+        names.sort();
+        names
     }
 
     /// `sendfile` with these arguments, as this user of the system; `TO` stands for nobody: write it.

@@ -29,6 +29,47 @@ impl Local {
         local
     }
 
+    /// A UFT session of the user who runs the test, greeted.
+    pub(crate) fn session(socket: &Path) -> Local {
+        let mut local = Local::open(socket, r#"{"op":"session"}"#);
+        local.line("{\"done\"");
+        local.reply("223");
+        local
+    }
+
+    /// Says a command; its final reply.
+    pub(crate) fn ask(&mut self, command: &str) -> String {
+        self.send(format!("{command}\r\n").as_bytes());
+        self.reply("")
+    }
+
+    /// A whole file with more lines before its bytes; the reply to `EOF`, or the first refusal.
+    pub(crate) fn deliver(&mut self, to: &str, name: &str, more: &[&str], bytes: &[u8]) -> String {
+        let mut head = vec![
+            format!("FILE {} me -", bytes.len()),
+            format!("USER {to}"),
+            "TYPE I".into(),
+            format!("NAME {name}"),
+        ];
+        head.extend(more.iter().map(|&line| line.to_owned()));
+        for line in head {
+            let reply = self.ask(&line);
+            if !reply.starts_with('2') {
+                return reply;
+            }
+        }
+        if !bytes.is_empty() {
+            self.send(format!("DATA {}\r\n", bytes.len()).as_bytes());
+            let reply = self.reply("");
+            if !reply.starts_with('3') {
+                return reply;
+            }
+            self.send(bytes);
+            self.reply("213");
+        }
+        self.ask("EOF")
+    }
+
     pub(crate) fn send(&mut self, bytes: &[u8]) {
         self.stream.get_mut().write_all(bytes).unwrap();
     }

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use super::{Daemon, Setup};
 
@@ -16,6 +17,8 @@ const QUICK: &str = "[queue]\nretry = [\"50ms\", \"100ms\", \"200ms\"]\nrescan =
 #[derive(Debug)]
 pub(crate) struct Network {
     names: Vec<String>,
+    /// The `[[peer]]` sections of each.
+    peers: Vec<String>,
     daemons: Vec<Daemon>,
 }
 
@@ -40,21 +43,31 @@ impl Default for Link {
 impl Network {
     /// Gateways that do not know each other yet; `settings` are laid over everybody's.
     pub(crate) fn of(names: &[&str], settings: &str) -> Network {
-        let daemons = names.iter().map(|name| {
-            let mut daemon = Setup::new(QUICK)
+        let places: Vec<_> = names.iter().map(|&name| (name, None)).collect();
+        Network::of_spools(&places, settings)
+    }
+
+    /// The same, some with their spool in a place of its own.
+    pub(crate) fn of_spools(places: &[(&str, Option<&Path>)], settings: &str) -> Network {
+        let daemons = places.iter().map(|(name, spool)| {
+            let mut setup = Setup::new(QUICK)
                 .over(&format!(
                     "node = \"{name}\"\nhostname = \"{}.example\"",
                     name.to_lowercase()
                 ))
-                .over(settings)
-                .start();
+                .over(settings);
+            if let Some(spool) = spool {
+                setup = setup.spool(&spool.join("spool"));
+            }
+            let mut daemon = setup.start();
             let address = daemon.address();
             daemon.configure(&format!("[uft]\nlisten = [\"{address}\"]"));
             daemon
         });
-        let daemons = daemons.collect();
+        let daemons: Vec<Daemon> = daemons.collect();
         Network {
-            names: names.iter().map(|&name| name.to_owned()).collect(),
+            names: places.iter().map(|(name, _)| (*name).to_owned()).collect(),
+            peers: vec![String::new(); daemons.len()],
             daemons,
         }
     }
@@ -62,18 +75,30 @@ impl Network {
     /// Gateways in a row: each knows its neighbours, and sends what is for the others in their direction.
     pub(crate) fn row(names: &[&str], settings: &str) -> Network {
         let mut network = Network::of(names, settings);
+        network.make_row();
+        network
+    }
+
+    /// Lays the routes of a row.
+    pub(crate) fn make_row(&mut self) {
+        let names = self.names.clone();
         for here in 0..names.len() {
             let mut routes = Vec::new();
             for there in (0..names.len()).filter(|&there| there != here) {
                 let next = if there > here { here + 1 } else { here - 1 };
-                routes.push((names[there].to_owned(), names[next].to_lowercase()));
+                routes.push((names[there].clone(), names[next].to_lowercase()));
             }
             let neighbours: Vec<usize> = (0..names.len()).filter(|&n| n.abs_diff(here) == 1).collect();
-            network.introduce(here, &neighbours, &Link::default());
-            network.route(here, &routes);
+            self.introduce(here, &neighbours, &Link::default());
+            self.route(here, &routes);
         }
-        network.reload();
-        network
+        self.reload();
+    }
+
+    /// One more peer of a gateway, that is none of these.
+    pub(crate) fn add(&mut self, here: usize, peer: &str) {
+        self.peers[here] += peer;
+        self.daemons[here].configure(&self.peers[here]);
     }
 
     /// Tells a gateway of others; takes effect with the next reload.
@@ -92,7 +117,7 @@ impl Network {
                 text += &format!("secret_file = {:?}\n", path.to_str().unwrap());
             }
         }
-        self.daemons[here].configure(&text);
+        self.add(here, &text);
     }
 
     /// The routes of a gateway: to, via.

@@ -1,0 +1,123 @@
+//! Where a job goes, by the configuration of this moment: which hops, or what else becomes of it.
+//!
+//! What it does *not* do: anything with the job.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use uft_spool::{JobSummary, UserName};
+
+use super::schedule::{HopKey, Schedule};
+use super::{PORT, Settings};
+use crate::client::{Endpoint, Options};
+use crate::deliver::uft::Hop;
+use crate::route::{Address, Party, Place, Route};
+
+/// Where a job goes, or what becomes of it instead.
+pub(super) enum Way {
+    /// Over the first of these that can be reached.
+    Hops(Vec<HopKey>),
+    /// Nowhere: its recipient is here.
+    Inbox(UserName),
+    /// Nowhere, until somebody releases it; why.
+    Hold(&'static str),
+    /// Nowhere; why.
+    Never(String),
+    /// Nowhere until the configuration changes; why.
+    Later(String),
+}
+
+/// The hops that jobs go over, made when the first job needs one.
+pub(super) struct Ways {
+    settings: Arc<Settings>,
+    hops: HashMap<HopKey, Hop>,
+}
+
+impl Ways {
+    /// By this configuration.
+    pub(super) fn new(settings: Arc<Settings>) -> Ways {
+        Ways {
+            settings,
+            hops: HashMap::new(),
+        }
+    }
+
+    /// A hop that was named before.
+    pub(super) fn hop(&self, key: &HopKey) -> Option<&Hop> {
+        self.hops.get(key)
+    }
+
+    /// Where a job goes now.
+    pub(super) fn of(&mut self, summary: &JobSummary, schedule: &mut Schedule) -> Way {
+        let job = &summary.job;
+        let Ok(place) = job.place.parse::<Place>() else {
+            return Way::Hold("its destination makes no sense");
+        };
+        let address = Address {
+            user: job.to.clone(),
+            place: Some(place),
+        };
+        let party = Party {
+            local: job.owner.is_some() || job.notice,
+            link: job.link.clone(),
+        };
+        match self.settings.table.decide(&address, &party) {
+            Route::Inbox(user) => match user.parse() {
+                Ok(user) => Way::Inbox(user),
+                Err(_) => Way::Never(format!("{user} is no user name")),
+            },
+            Route::Peers(names) => {
+                let hops = names.iter().filter_map(|name| self.peer(name, schedule));
+                Way::Hops(hops.collect())
+            }
+            Route::Direct { host, port } => Way::Hops(vec![self.direct(host, port)]),
+            Route::Mail => Way::Hold("files cannot be sent as mail yet"),
+            Route::Hold => Way::Hold("the route to its destination is held"),
+            Route::Refuse(why) if why.is_temporary() => Way::Later(why.to_string()),
+            Route::Refuse(why) => Way::Never(why.to_string()),
+        }
+    }
+
+    fn peer(&mut self, name: &str, schedule: &mut Schedule) -> Option<HopKey> {
+        let key = HopKey::from(name);
+        if !self.hops.contains_key(&key) {
+            let peer = self.settings.peers.iter().find(|peer| peer.name == name)?;
+            let (host, port) = crate::route::place(&peer.uft).ok()?;
+            let hop = Hop {
+                endpoint: Endpoint::Tcp {
+                    host: host.to_owned(),
+                    port: port.unwrap_or(PORT),
+                },
+                options: Options {
+                    timeout: self.settings.queue.timeout.0,
+                    credentials: self.settings.gateways.credentials(name),
+                },
+                is: vec![peer.name.to_ascii_uppercase()],
+            };
+            schedule.set_parallel(&key, peer.max_parallel);
+            self.hops.insert(key.clone(), hop);
+        }
+        Some(key)
+    }
+
+    fn direct(&mut self, host: String, port: Option<u16>) -> HopKey {
+        let place = Place::Host {
+            name: host.clone(),
+            port,
+        };
+        let endpoint = Endpoint::Tcp {
+            host,
+            port: port.unwrap_or(PORT),
+        };
+        let key = HopKey::from(endpoint.to_string());
+        self.hops.entry(key.clone()).or_insert_with(|| Hop {
+            endpoint,
+            options: Options {
+                timeout: self.settings.queue.timeout.0,
+                credentials: None,
+            },
+            is: vec![place.to_string()],
+        });
+        key
+    }
+}
