@@ -14,7 +14,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tracing::{error, info, warn};
 use uft_spool::{Recovery, Spool};
@@ -110,7 +110,9 @@ pub async fn run(
     };
     let programs = tokio::spawn(server::programs::run(Arc::clone(&gateway)));
     let expirer = tokio::spawn(expire(Arc::clone(&gateway)));
-    let (settings, relaying) = open_queue(&gateway);
+    let rung = Arc::new(Notify::new());
+    let (settings, relaying) = open_queue(&gateway, Arc::clone(&rung));
+    doors.spawn(server::dropped::run(Arc::clone(&gateway), rung));
 
     print_ready(&gateway.listeners()).map_err(system("write to standard output"))?;
     ready(&addresses);
@@ -259,9 +261,14 @@ fn print_ready(listeners: &[String]) -> io::Result<()> {
 }
 
 /// Begins to send on what waits in the queue. What changes in the configuration is sent after it.
-fn open_queue(gateway: &Arc<Gateway>) -> (watch::Sender<Arc<queue::Settings>>, JoinHandle<()>) {
+fn open_queue(
+    gateway: &Arc<Gateway>,
+    rung: Arc<Notify>,
+) -> (watch::Sender<Arc<queue::Settings>>, JoinHandle<()>) {
     let live = gateway.live();
-    let (doorbell, error) = Doorbell::new(&queue::directories(&live.config.spool), None);
+    // What is no directory cannot be watched, and is not to keep the queue from being watched.
+    let dropped = Some(live.config.queue.drop.as_path()).filter(|dir| dir.is_dir());
+    let (doorbell, error) = Doorbell::new(&queue::directories(&live.config.spool), dropped);
     if let Some(err) = error {
         warn!(%err, rescan = %live.config.queue.rescan, "the queue cannot be watched; it is looked at now and then");
     }
@@ -275,6 +282,7 @@ fn open_queue(gateway: &Arc<Gateway>) -> (watch::Sender<Arc<queue::Settings>>, J
             let gateway = Arc::clone(gateway);
             move |user, id| gateway.notices.arrived(user, id)
         }),
+        dropped: Box::new(move || rung.notify_one()),
     };
     let spool = Arc::clone(&gateway.spool);
     let wanted = gateway.retries().unwrap_or_else(|| mpsc::channel(1).1);

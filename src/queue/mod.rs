@@ -88,6 +88,8 @@ pub(crate) struct Hooks {
     pub(crate) inboxes: Box<dyn Fn(&UserName) -> Vec<UserName> + Send + Sync>,
     /// Tells people of an arrival.
     pub(crate) arrived: Box<dyn Fn(&UserName, SpoolId) + Send + Sync>,
+    /// Looks into the drop directory.
+    pub(crate) dropped: Box<dyn Fn() + Send + Sync>,
 }
 
 impl fmt::Debug for Hooks {
@@ -203,8 +205,11 @@ impl Queue {
     fn heard(&mut self, ring: Ring) {
         match ring {
             Ring::Job(id) => self.look(id),
-            Ring::Everything => self.look_at_everything(),
-            Ring::Dropped => {}
+            Ring::Everything => {
+                self.look_at_everything();
+                (self.hooks.dropped)();
+            }
+            Ring::Dropped => (self.hooks.dropped)(),
         }
     }
 

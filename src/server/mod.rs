@@ -7,6 +7,7 @@
 //! | `wire_form` | its bytes as sent, written down only when they must be |
 //! | `local` | the Unix socket of this host's own programs; `local/queue`: what they ask of the queue |
 //! | `notice` | telling people of arrivals and messages |
+//! | `dropped` | jobs that are put into a directory |
 //! | `onward` | messages and questions for other nodes |
 //! | `programs` | handing files to programs |
 //! | `process` | running a program that the administrator named |
@@ -25,6 +26,7 @@ mod budget;
 pub(crate) mod callback;
 mod caps;
 mod conn;
+pub(crate) mod dropped;
 mod intake;
 pub(crate) mod local;
 pub(crate) mod notice;

@@ -18,6 +18,7 @@ mod configuration;
 mod crash;
 mod crowd;
 mod disk_full;
+mod dropped;
 mod duplicates;
 mod exits;
 mod inbox;

@@ -91,6 +91,7 @@ const ONLY: [Only; 14] = [
             "src/local/client.rs",
             "src/peers.rs",
             "src/queue/watch.rs",
+            "src/server/dropped/",
             "src/server/local.rs",
             "src/server/mod.rs",
             "src/server/notice.rs",
