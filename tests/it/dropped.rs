@@ -322,9 +322,11 @@ fn names(dir: &Path) -> Vec<String> {
 
 #[test]
 fn a_directory_that_is_not_safe_is_not_used_and_the_log_says_why() {
-    let drop = Drop::open("");
+    let mut drop = Drop::open("");
+    drop.daemon.stop();
     fs::set_permissions(drop.place.path("drop"), fs::Permissions::from_mode(0o777)).unwrap();
     drop.put("one", job("alice", "x"));
+    drop.daemon.start_again();
     until("the log's word", || {
         drop.daemon.log().contains("no sticky bit").then_some(())
     });
