@@ -14,8 +14,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tracing::{error, info, warn};
 use uft_spool::{PARTIAL_AGE, Recovery, Spool};
 
@@ -66,6 +66,19 @@ pub enum DaemonError {
     },
 }
 
+/// Checks a configuration against the accounts of this host.
+///
+/// # Errors
+/// What is wrong, for people.
+pub fn check_accounts(config: &Config) -> Result<(), String> {
+    match server::users::taken_by_an_account(&config.users) {
+        None => Ok(()),
+        Some(name) => Err(format!(
+            "users.program = {name}: an account of this host has this name, and its owner would get the program's files"
+        )),
+    }
+}
+
 /// Runs the daemon until it is told to stop. `reload` reads the configuration again on SIGHUP; `ready` is told the
 /// UFT addresses once everything listens.
 ///
@@ -99,8 +112,11 @@ pub async fn run(
             gateway.live().config.notice.clone()
         }))
     };
+    let programs = tokio::spawn(server::programs::run(Arc::clone(&gateway)));
     let expirer = tokio::spawn(expire(Arc::clone(&gateway)));
-    let (settings, relaying) = open_queue(&gateway);
+    let rung = Arc::new(Notify::new());
+    let (settings, relaying) = open_queue(&gateway, Arc::clone(&rung));
+    doors.spawn(server::dropped::run(Arc::clone(&gateway), rung));
 
     print_ready(&gateway.listeners()).map_err(system("write to standard output"))?;
     ready(&addresses);
@@ -129,7 +145,7 @@ pub async fn run(
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
     expirer.abort();
     announcer.abort();
-    drain(&gateway, &mut doors, relaying).await;
+    drain(&gateway, &mut doors, relaying, programs).await;
     let _ = std::fs::remove_file(&config.socket);
     // The last holder closes the spool: this one, unless sessions were cut off; they go with the runtime.
     drop(gateway);
@@ -257,9 +273,14 @@ fn print_ready(listeners: &[String]) -> io::Result<()> {
 }
 
 /// Begins to send on what waits in the queue. What changes in the configuration is sent after it.
-fn open_queue(gateway: &Arc<Gateway>) -> (watch::Sender<Arc<queue::Settings>>, JoinHandle<()>) {
+fn open_queue(
+    gateway: &Arc<Gateway>,
+    rung: Arc<Notify>,
+) -> (watch::Sender<Arc<queue::Settings>>, JoinHandle<()>) {
     let live = gateway.live();
-    let (doorbell, error) = Doorbell::new(&queue::directories(&live.config.spool), None);
+    // What is no directory cannot be watched, and is not to keep the queue from being watched.
+    let dropped = Some(live.config.queue.drop.as_path()).filter(|dir| dir.is_dir());
+    let (doorbell, error) = Doorbell::new(&queue::directories(&live.config.spool), dropped);
     if let Some(err) = error {
         warn!(%err, rescan = %live.config.queue.rescan, "the queue cannot be watched; it is looked at now and then");
     }
@@ -271,11 +292,11 @@ fn open_queue(gateway: &Arc<Gateway>) -> (watch::Sender<Arc<queue::Settings>>, J
                 server::home::deliver(&gateway, id, user).map_err(|err| (chain(&err), err.is_final()))
             }
         }),
-        dropped: Box::new(|| ()),
         arrived: Box::new({
             let gateway = Arc::clone(gateway);
             move |user, id| gateway.notices.arrived(user, id)
         }),
+        dropped: Box::new(move || rung.notify_one()),
     };
     let spool = Arc::clone(&gateway.spool);
     let wanted = gateway.retries().unwrap_or_else(|| mpsc::channel(1).1);
@@ -295,16 +316,22 @@ fn queue_settings(live: &Live) -> Arc<queue::Settings> {
     })
 }
 
-/// Lets running sessions and deliveries end, for `shutdown_grace` at most.
-async fn drain(gateway: &Arc<Gateway>, doors: &mut JoinSet<()>, relaying: JoinHandle<()>) {
+/// Lets running sessions, deliveries and programs end, for `shutdown_grace` at most.
+async fn drain(
+    gateway: &Arc<Gateway>,
+    doors: &mut JoinSet<()>,
+    relaying: JoinHandle<()>,
+    programs: JoinHandle<()>,
+) {
     gateway.stop();
     while doors.join_next().await.is_some() {}
     let grace = gateway.live().config.shutdown_grace.0;
     let deadline = tokio::time::Instant::now() + grace;
-    let cut_off = relaying.abort_handle();
-    if tokio::time::timeout_at(deadline, relaying).await.is_err() {
-        warn!("deliveries still running after shutdown_grace are cut off; they are tried again");
-        cut_off.abort();
+    let cut_off = [relaying.abort_handle(), programs.abort_handle()];
+    let work = async { (relaying.await, programs.await) };
+    if tokio::time::timeout_at(deadline, work).await.is_err() {
+        warn!("deliveries and programs still running after shutdown_grace are cut off; they are tried again");
+        cut_off.iter().for_each(AbortHandle::abort);
     }
     while gateway.busy() > 0 {
         if tokio::time::Instant::now() >= deadline {

@@ -6,15 +6,19 @@
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use tracing::warn;
 use uft_spool::{Origin, Proof};
 
-use crate::config::{Config, Peer};
+use crate::client::{Endpoint, Options, Security, TlsMode};
+use crate::config::{self, Config, Peer};
 use crate::display::chain;
 use crate::proto::PeerClaim;
 use crate::proto::proof::{Credentials, Exchange, Fingerprint, Role, Secret, SessionKeys, ShortSecret, Tag};
 use crate::route::{Address, NodeName, Place};
+use crate::tls::Own;
 
 /// Any user of the host may read the file.
 const WORLD_READABLE: u32 = 0o004;
@@ -98,6 +102,28 @@ impl Peers {
             proof: Proof::Certificate,
             keys: None,
         })
+    }
+
+    /// How a gateway is called: it shows the certificate that it is known by, or one that the system's authorities signed;
+    /// we show `own`, and prove that we have the secret.
+    pub fn dial(&self, peer: &Peer, timeout: Duration, own: Option<Arc<Own>>) -> (Endpoint, Options) {
+        let (host, port) = peer.place();
+        let security = Security {
+            mode: match peer.tls {
+                config::TlsMode::Prefer => TlsMode::Prefer,
+                config::TlsMode::Require => TlsMode::Require,
+                config::TlsMode::Off => TlsMode::Off,
+            },
+            known: peer.certificate().into_iter().collect(),
+            first_use: false,
+            own,
+        };
+        let options = Options {
+            timeout,
+            credentials: self.credentials(&peer.name),
+            security,
+        };
+        (Endpoint::Tcp { host, port }, options)
     }
 
     /// What we prove ourselves by to the gateway of this name.

@@ -132,11 +132,12 @@ pub(crate) fn sample_errands() -> Vec<Errand> {
         to: "alice".into(),
         text: "hello".into(),
         from: Some("tester".into()),
+        attributes: Vec::new(),
     };
     vec![
         file("alice", false),
         file("bob", true),
         message,
-        Errand::Query("TIME".into()),
+        Errand::query("TIME"),
     ]
 }

@@ -255,12 +255,12 @@ impl Server {
                 self.discarded += 1;
                 Ok(Answer::Done)
             }
-            Ask::Message { to, text, from } if USERS.contains(&to.as_str()) => {
+            Ask::Message { to, text, from, .. } if USERS.contains(&to.as_str()) => {
                 self.messages.push((to, text, from));
                 Ok(Answer::Done)
             }
             Ask::Message { to, .. } => Err(Refusal::NotLoggedOn { name: to }),
-            Ask::Query(query) => Ok(Answer::Lines(vec![
+            Ask::Query { query, .. } => Ok(Answer::Lines(vec![
                 format!("{}: N/A", query.name()),
                 String::new(),
             ])),

@@ -79,6 +79,7 @@ fn configuration(args: &Uftd) -> anyhow::Result<Config> {
         }
         None => built_in(&hostname)?,
     };
+    uft::daemon::check_accounts(&config).map_err(|err| anyhow!("configuration: {err}"))?;
     if !args.listen.is_empty() {
         config.uft.listen.clone_from(&args.listen);
     }

@@ -217,6 +217,7 @@ pub(crate) fn unexpected(answer: &Answer) -> Failure {
         Answer::Content { .. } => "a file",
         Answer::Event(_) => "an event",
         Answer::Status(_) => "its status",
+        Answer::Lines(_) => "some lines",
         Answer::Way(_) => "a route",
         Answer::Job(_) | Answer::Story { .. } | Answer::Ended { .. } => "a job of the queue",
         Answer::Done { .. } => "that it is done",

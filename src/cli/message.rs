@@ -1,20 +1,23 @@
 //! `uft tell` and `uft query`: one line to a user, one question to a server.
 //!
-//! What they do *not* do: speak the protocol (`client`).
+//! What is for a place to which the local daemon has a route goes through the daemon, which other gateways know; anything
+//! else is said directly. What they do *not* do: speak the protocol (`client`).
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::address::{Host, Recipient};
 use super::console::Console;
-use super::daemon::Daemon;
+use super::daemon::{Daemon, answered, unexpected};
 use super::exit::{Exit, Failure};
 use super::known_hosts::{self, Tls};
 use super::send::carry::{conversation, explained};
 use super::send::login_name;
 use crate::client::{Connection, Endpoint, Notice};
 use crate::display::shown;
+use crate::local::client::{AskError, ask};
+use crate::local::{Answer, Request, Why};
 
 /// Longest `MSG` or `CPQ` line that servers in the field take, in bytes.
 const LINE_MAX: usize = 253;
@@ -44,7 +47,10 @@ pub(crate) async fn tell(
     for recipient in to {
         let told = match &recipient.host {
             None => local(&socket, recipient, text),
-            Some(host) => remote(console, host, recipient, text, asking).await,
+            Some(host) => match routed(&socket, host, asking, tell_request(recipient, text)) {
+                Some(told) => told.map(drop),
+                None => remote(console, host, recipient, text, asking).await,
+            },
         };
         if let Err(mut failure) = told {
             failure.text = format!("{recipient}: {}", failure.text);
@@ -68,12 +74,35 @@ pub(crate) fn one_line(words: &[String]) -> Result<String, Failure> {
     Ok(text)
 }
 
-fn local(socket: &std::path::Path, to: &Recipient, text: &str) -> Result<(), Failure> {
+fn local(socket: &Path, to: &Recipient, text: &str) -> Result<(), Failure> {
     let daemon = Daemon {
         socket: socket.to_owned(),
         user: None,
     };
     daemon.tell(&to.user, text)
+}
+
+fn tell_request(to: &Recipient, text: &str) -> Request {
+    Request::Tell {
+        to: to.to_string(),
+        text: text.to_owned(),
+    }
+}
+
+/// What the local daemon says, if it has a route there. A port names one server and no other.
+fn routed(socket: &Path, host: &Host, asking: Asking, request: Request) -> Option<Result<Answer, Failure>> {
+    if host.port.is_some() || asking.port.is_some() {
+        return None;
+    }
+    let answer = ask(socket, &request).and_then(|mut asked| asked.only());
+    match answer {
+        Err(AskError::NotRunning { .. })
+        | Ok(Answer::Refused {
+            why: Why::NoRoute, ..
+        }) => None,
+        Err(err) => Some(Err(err.into())),
+        Ok(answer) => Some(answered(answer)),
+    }
 }
 
 async fn remote(
@@ -86,7 +115,9 @@ async fn remote(
     fits("the message", "MSG ".len() + to.user.len() + 1 + text.len())?;
     let mut watch = |notice: Notice| conversation(console, asking.verbose, &notice);
     let mut connection = open(host, asking, &mut watch).await?;
-    let told = connection.tell(&login_name(), &to.user, text, &mut watch).await;
+    let told = connection
+        .tell(&login_name(), &to.user, text, Vec::new(), &mut watch)
+        .await;
     connection.quit(&mut watch).await;
     told.map(drop).map_err(|e| explained(&e).failure)
 }
@@ -94,6 +125,7 @@ async fn remote(
 /// Asks a server and prints what it says.
 pub(crate) async fn query(
     console: Console,
+    socket: &Path,
     host: &Host,
     words: &[String],
     asking: Asking,
@@ -102,13 +134,28 @@ pub(crate) async fn query(
     if let Some(c) = query.chars().find(|c| c.is_control()) {
         return Err(Failure::usage(format!("the query has {c:?} in it")));
     }
+    let request = Request::Query {
+        place: host.to_string(),
+        query: query.clone(),
+    };
+    let lines = match routed(socket, host, asking, request) {
+        Some(answer) => match answer? {
+            Answer::Lines(lines) => lines,
+            other => return Err(unexpected(&other)),
+        },
+        None => asked(console, host, &query, asking).await?,
+    };
+    console.lines(|out| lines.iter().try_for_each(|line| writeln!(out, "{}", shown(line))))
+}
+
+/// Asks the server itself.
+async fn asked(console: Console, host: &Host, query: &str, asking: Asking) -> Result<Vec<String>, Failure> {
     fits("the query", "CPQ ".len() + query.len())?;
     let mut watch = |notice: Notice| conversation(console, asking.verbose, &notice);
     let mut connection = open(host, asking, &mut watch).await?;
-    let answer = connection.query(&query, &mut watch).await;
+    let answer = connection.query(query, Vec::new(), &mut watch).await;
     connection.quit(&mut watch).await;
-    let lines = answer.map_err(|e| explained(&e).failure)?;
-    console.lines(|out| lines.iter().try_for_each(|line| writeln!(out, "{}", shown(line))))
+    answer.map_err(|e| explained(&e).failure)
 }
 
 fn fits(what: &str, length: usize) -> Result<(), Failure> {

@@ -308,7 +308,8 @@ struct Cpq {
 }
 
 fn cpq(console: Console, args: Cpq) -> Result<Exit, Failure> {
-    uft::query_host(console, &args.host, &args.query, args.net.asking())
+    let daemon = Common::default().daemon();
+    uft::query_host(console, &daemon, &args.host, &args.query, args.net.asking())
 }
 
 #[cfg(test)]

@@ -139,7 +139,7 @@ enum Command {
     /// Ask a server: TIME, CPLEVEL, LOGMSG, FILES, USER name, ...
     #[command(after_help = QUERY)]
     Query {
-        /// HOST, HOST:PORT or [::1]:PORT
+        /// A node, HOST, HOST:PORT or [::1]:PORT
         #[arg(value_name = "HOST[:PORT]")]
         host: String,
         /// The question
@@ -331,11 +331,13 @@ Examples:
 const TELL: &str = "\
 Examples:
   uft tell bob lunch?
+  uft tell bob@BETA lunch?             by the routes of this host's gateway
   uft tell alice@beta.example:6608 the report is on its way";
 
 const QUERY: &str = "\
 Examples:
   uft query beta.example TIME
+  uft query BETA CPLEVEL               by the routes of this host's gateway
   uft query beta.example:6608 user alice";
 
 const COMPLETIONS: &str = "\
@@ -397,7 +399,9 @@ fn command(console: Console, args: Uft) -> Result<Exit, Failure> {
         Command::Wait { timeout, json } => inbox::wait(console, &daemon, timeout, json)?,
         Command::Watch { json } => inbox::watch(console, &daemon, json)?,
         Command::Tell { to, text, net } => return tell(console, &daemon, to, &text, net.asking()),
-        Command::Query { host, query, net } => return query_host(console, &host, &query, net.asking()),
+        Command::Query { host, query, net } => {
+            return query_host(console, &daemon, &host, &query, net.asking());
+        }
         Command::Status { json } => inbox::status(console, &daemon, json)?,
         Command::Demo => demo::demo(console)?,
         Command::Completions { shell, program } => pages::completions(console, shell, program)?,
@@ -423,13 +427,14 @@ pub(crate) fn tell(
 /// `uft query`, also as `cpq`.
 pub(crate) fn query_host(
     console: Console,
+    daemon: &Daemon,
     host: &str,
     words: &[String],
     asking: Asking,
 ) -> Result<Exit, Failure> {
     let host = Host::parse(host, host)?;
     let work = async {
-        match message::query(console, &host, words, asking).await {
+        match message::query(console, &daemon.socket, &host, words, asking).await {
             Ok(()) => Exit::Done,
             Err(failure) => console.complain(&failure),
         }

@@ -154,7 +154,7 @@ impl Connection {
         })
     }
 
-    /// Sends a one-line message.
+    /// Sends a one-line message; `attributes` are said before it.
     ///
     /// # Errors
     /// As [`Connection::deliver`].
@@ -163,12 +163,14 @@ impl Connection {
         from: &str,
         to: &str,
         text: &str,
+        attributes: Vec<Attribute>,
         watch: Watch<'_>,
     ) -> Result<String, ClientError> {
         let errand = Errand::Message {
             to: to.to_owned(),
             text: text.to_owned(),
             from: Some(from.to_owned()),
+            attributes,
         };
         Ok(self
             .errand(errand, &mut Feed::new(None, None), watch)
@@ -177,12 +179,20 @@ impl Connection {
             .text)
     }
 
-    /// Asks a `CPQ` query; the lines of the answer.
+    /// Asks a `CPQ` query; the lines of the answer. `attributes` are said before it.
     ///
     /// # Errors
     /// As [`Connection::deliver`].
-    pub async fn query(&mut self, query: &str, watch: Watch<'_>) -> Result<Vec<String>, ClientError> {
-        let errand = Errand::Query(query.to_owned());
+    pub async fn query(
+        &mut self,
+        query: &str,
+        attributes: Vec<Attribute>,
+        watch: Watch<'_>,
+    ) -> Result<Vec<String>, ClientError> {
+        let errand = Errand::Query {
+            operands: query.to_owned(),
+            attributes,
+        };
         Ok(self.errand(errand, &mut Feed::new(None, None), watch).await?.bulk)
     }
 

@@ -191,6 +191,10 @@ pub(super) fn check(config: &Config) -> Result<(), Wrong> {
     }
     check_queue(&config.queue, config)?;
     for (name, program) in &config.users.program {
+        let users = &config.users;
+        if users.list.contains(name) || users.aliases.contains_key(name) {
+            return wrong("users.program", name, "a user or an alias has this name");
+        }
         let path = program.command.first().map(String::as_str).unwrap_or_default();
         if !path.starts_with('/') {
             let why = "name the program by its absolute path, then its arguments";
@@ -433,6 +437,10 @@ mod tests {
             assert!(text.contains(said), "{queue}: {text}");
         }
         assert!(error("[users.program.lister]\ncommand = [\"lister\"]").contains("absolute path"));
+        let program = "[users.program.lister]\ncommand = [\"/bin/lister\"]";
+        for users in ["list = [\"lister\"]", "aliases = { lister = [\"root\"] }"] {
+            assert!(error(&format!("[users]\n{users}\n{program}")).contains("a user or an alias"));
+        }
         assert!(error("[users.program.lister]\ncomand = [\"lister\"]").contains("did you mean"));
     }
 }

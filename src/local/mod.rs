@@ -11,6 +11,7 @@
 //! | `stat` | [`Answer::Item`] |
 //! | `open` | [`Answer::Content`], with the descriptor attached to its first byte |
 //! | `discard`, `forward`, `tell` | [`Answer::Done`] |
+//! | `query` | [`Answer::Lines`] |
 //! | `wait` | [`Answer::Item`] of the first arrival after the request |
 //! | `watch` | [`Answer::Done`] once it listens, then [`Answer::Event`] lines until the client goes away |
 //! | `status` | [`Answer::Status`] |
@@ -87,12 +88,19 @@ pub enum Request {
         /// Whose inbox.
         user: Option<UserName>,
     },
-    /// A one-line message to a local user.
+    /// A one-line message.
     Tell {
-        /// Local user or alias.
+        /// Local user or alias, or `user@place` for a place to which a route leads.
         to: String,
         /// The message.
         text: String,
+    },
+    /// A question to another node.
+    Query {
+        /// A place to which a route leads, or this host.
+        place: String,
+        /// The operands of `CPQ`.
+        query: String,
     },
     /// How the daemon is.
     Status,
@@ -200,6 +208,8 @@ pub enum Answer {
     Event(Event),
     /// State of the daemon.
     Status(Status),
+    /// What another node says to a question.
+    Lines(Vec<String>),
     /// Where files go.
     Way(Way),
     /// One job of the queue.

@@ -3,7 +3,7 @@
 //! What this file does *not* do: anything; these are the nouns of `session.rs`.
 
 use bytes::Bytes;
-use uft_spool::SpoolId;
+use uft_spool::{Attribute, SpoolId};
 
 use super::command::{AgentKey, Auth, Fork};
 use super::draft::Draft;
@@ -78,9 +78,16 @@ pub enum Ask {
         text: String,
         /// Login name of the sender, a claim.
         from: Option<String>,
+        /// What was said before it: it may be a gateway's, and then has a trail.
+        attributes: Vec<Attribute>,
     },
     /// `CPQ`. [`Answer::Lines`]
-    Query(Query),
+    Query {
+        /// The question.
+        query: Query,
+        /// What was said before it: where it is for, and its trail.
+        attributes: Vec<Attribute>,
+    },
     /// `AGENT`: is this our key? [`Answer::Done`]
     Agent(AgentKey),
     /// `PEER`: is it the gateway that it says it is? [`Answer::Proof`]; any refusal ends the session.

@@ -233,9 +233,10 @@ fn the_cms_dialect_is_understood() {
         to: "op".into(),
         text: "hi".into(),
         from: None,
+        attributes: Vec::new(),
     };
     let client = scripted(
-        vec![file("alice"), message, Errand::Query("FILES".into())],
+        vec![file("alice"), message, Errand::query("FILES")],
         b"hi",
         &[
             ("", "222 vm UFT/2 VMCMSUFT/2.1 32256 ; ready.\r\n"),
@@ -300,7 +301,7 @@ fn a_refusal_is_followed_by_abort_and_the_next_errand() {
     ];
     for (place, middle) in cases {
         let script: Vec<(&str, &str)> = [&head[..], &middle[..], &tail[..]].concat();
-        let client = scripted(vec![file("alice"), Errand::Query("T".into())], b"hi", &script);
+        let client = scripted(vec![file("alice"), Errand::query("T")], b"hi", &script);
         assert_eq!(client.ends(), [(0, false), (1, true)]);
         assert!(
             client
@@ -491,12 +492,7 @@ fn a_refused_herald_refuses_every_errand() {
 #[test]
 fn hostile_servers_take_bounded_memory() {
     let greet = |rest: &[u8]| {
-        let mut client = Client::new(
-            DialogueOptions::default(),
-            vec![Errand::Query("T".into())],
-            b"",
-            b"",
-        );
+        let mut client = Client::new(DialogueOptions::default(), vec![Errand::query("T")], b"", b"");
         client.feed(b"223 vm UFT/2 P/1 10 ; ready.\r\n");
         for piece in rest.chunks(3000) {
             client.feed(piece);
@@ -534,7 +530,7 @@ fn a_reply_that_nobody_asked_for_is_no_acknowledgement() {
         Action::Event(Event::Herald { .. })
     ));
     assert_eq!(dialogue.poll(&mut input), Action::Closed);
-    dialogue.submit(Errand::Query("T".into()));
+    dialogue.submit(Errand::query("T"));
     assert_eq!(
         dialogue.poll(&mut input),
         Action::Event(Event::NotTried { errand: 0 })
@@ -593,6 +589,7 @@ fn what_no_server_can_take_is_not_said() {
         to: "bob".into(),
         text: "x".repeat(300),
         from: None,
+        attributes: Vec::new(),
     };
     let (client, server) = run(
         FIELD,

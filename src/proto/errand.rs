@@ -74,9 +74,26 @@ pub enum Errand {
         text: String,
         /// Our user's login name.
         from: Option<String>,
+        /// What is said before it: the trail of a message that a gateway passes on.
+        attributes: Vec<Attribute>,
     },
-    /// The operands of `CPQ`: `TIME`, `USER name`.
-    Query(String),
+    /// A question.
+    Query {
+        /// The operands of `CPQ`: `TIME`, `USER name`.
+        operands: String,
+        /// What is said before it: where it goes, and the trail of one that a gateway passes on.
+        attributes: Vec<Attribute>,
+    },
+}
+
+impl Errand {
+    /// A question to the server itself.
+    pub fn query(operands: &str) -> Errand {
+        Errand::Query {
+            operands: operands.to_owned(),
+            attributes: Vec::new(),
+        }
+    }
 }
 
 /// What is said of a file; its bytes come later.

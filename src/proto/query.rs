@@ -57,7 +57,10 @@ const QUERIES: &[(&str, usize, Query)] = &[
 
 impl Query {
     /// The query in the operands of `CPQ`.
-    pub(super) fn parse(rest: &str) -> Result<Query, BadQuery> {
+    ///
+    /// # Errors
+    /// When there is none, or half of one.
+    pub fn parse(rest: &str) -> Result<Query, BadQuery> {
         let (asked, operand) = word(rest);
         let upper = asked.to_ascii_uppercase();
         let found = QUERIES
@@ -80,6 +83,14 @@ impl Query {
             .iter()
             .find(|(full, ..)| full.eq_ignore_ascii_case(name))
             .map(|(_, _, query)| query.clone())
+    }
+
+    /// The query as the operands of `CPQ`.
+    pub fn operands(&self) -> String {
+        match self {
+            Query::User(name) => format!("{} {name}", self.name()),
+            _ => self.name().to_owned(),
+        }
     }
 
     /// The full spelling, as configuration and answers use it.
@@ -119,6 +130,7 @@ mod tests {
             ("U root x", Query::User("root".into())),
         ] {
             assert_eq!(Query::parse(text), Ok(query.clone()), "{text}");
+            assert_eq!(Query::parse(&query.operands()), Ok(query.clone()));
             assert_eq!(
                 Query::parse(query.name()).is_ok(),
                 !matches!(query, Query::User(_))

@@ -26,6 +26,12 @@ pub enum Refusal {
         /// The recipient as asked for.
         name: String,
     },
+    /// The way to the recipient of a message, or to whom a question is for, is cut.
+    #[error("nobody answers on the way to {name:?}")]
+    NoAnswer {
+        /// Whom it was for.
+        name: String,
+    },
     /// The item has been here before, or has come too far.
     #[error("relay loop")]
     Loop,
@@ -148,6 +154,7 @@ impl Refusal {
             | Refusal::NoSuchUser { .. }
             | Refusal::NoRelay { .. }
             | Refusal::NoRoute { .. }
+            | Refusal::NoAnswer { .. }
             | Refusal::Loop
             | Refusal::NoRoom
             | Refusal::OverQuota
@@ -187,6 +194,9 @@ impl From<&Refusal> for Reply {
             Refusal::NoRoute { name } => {
                 let name = clean(name, 64);
                 Reply::new(533, &format!("{name}; no route to {name}."))
+            }
+            Refusal::NoAnswer { name } => {
+                Reply::new(545, &format!("{}; nobody answers on the way there.", short(name)))
             }
             Refusal::Loop => Reply::new(500, "loop; this file has been here before."),
             Refusal::NotAPeer => Reply::new(568, "client host is not a peer."),

@@ -321,12 +321,21 @@ impl Session {
             Request::Noop => self.acknowledge(Reply::new(200, "ACK")),
             Request::Agent(None) => self.refuse(&Refusal::NoAgentKey),
             Request::Agent(Some(key)) => self.ask(Pending::Agent, Ask::Agent(key)),
-            Request::Query(Ok(query)) => self.ask(Pending::Query, Ask::Query(query)),
+            Request::Query(Ok(query)) => {
+                let attributes = self.draft.attributes.clone();
+                self.ask(Pending::Query, Ask::Query { query, attributes })
+            }
             Request::Query(Err(BadQuery::MissingOperand)) => self.refuse(&Refusal::MissingOperand),
             Request::Query(Err(BadQuery::Unknown(option))) => self.refuse(&Refusal::InvalidQuery { option }),
             Request::Message { to, text } => {
-                let from = self.draft.from.clone();
-                self.ask(Pending::Message { verb }, Ask::Message { to, text, from })
+                let (from, attributes) = (self.draft.from.clone(), self.draft.attributes.clone());
+                let ask = Ask::Message {
+                    to,
+                    text,
+                    from,
+                    attributes,
+                };
+                self.ask(Pending::Message { verb }, ask)
             }
             Request::EmptyMessage => self.refuse(&Refusal::MissingOperand),
             Request::Peer(line) => self.peer(verb, line),

@@ -6,7 +6,7 @@
 //! Servers of the field keep values where a shell script evaluates them, cut bare names, and are not prepared for
 //! lines of more than 253 bytes; towards them values lose the characters of [`EVALUATED`], and every change is noted.
 
-use uft_spool::{TypeSpec, USER_NAME_MAX};
+use uft_spool::{Attribute, TypeSpec, USER_NAME_MAX};
 
 use super::attribute;
 use super::command::type_text;
@@ -20,6 +20,8 @@ const FIELD_LINE_MAX: usize = 253;
 const OUR_LINE_MAX: usize = 4000;
 /// Longest bare name that field servers list whole.
 const BARE_NAME_MAX: usize = 19;
+/// Longest place behind a recipient: a host name in brackets, with a port.
+const PLACE_MAX: usize = 255 + 8;
 /// What a shell would evaluate in a value.
 const EVALUATED: &str = "'\"\\$;&|()<>{}[]!^=?`";
 
@@ -89,11 +91,17 @@ pub(super) fn head(delivery: &Delivery, manner: Manner) -> Result<Words, String>
     Ok(words)
 }
 
-/// The lines of a message.
+/// The lines of a message, after what is said before it.
 ///
 /// # Errors
 /// When the recipient is none, or the text does not fit in a line.
-pub(super) fn message(to: &str, text: &str, from: Option<&str>, manner: Manner) -> Result<Words, String> {
+pub(super) fn message(
+    to: &str,
+    text: &str,
+    from: Option<&str>,
+    attributes: &[Attribute],
+    manner: Manner,
+) -> Result<Words, String> {
     let mut words = Words::default();
     let user = recipient(to)?;
     let text = printable(text, "the text", &mut words.notes);
@@ -112,20 +120,22 @@ pub(super) fn message(to: &str, text: &str, from: Option<&str>, manner: Manner) 
     words
         .lines
         .push((At::File, file_line(None, from, manner, &mut words.notes)));
+    words.attributes(attributes, manner);
     words.lines.push((At::Message, line));
     Ok(words)
 }
 
-/// The line of a query.
+/// The line of a query, after what is said before it.
 ///
 /// # Errors
 /// When it does not fit.
-pub(super) fn query(operands: &str, manner: Manner) -> Result<Words, String> {
+pub(super) fn query(operands: &str, attributes: &[Attribute], manner: Manner) -> Result<Words, String> {
     let mut words = Words::default();
     let line = format!("CPQ {}", printable(operands, "the query", &mut words.notes));
     if line.len() > manner.line_max() {
         return Err(format!("a query of {} bytes", operands.len()));
     }
+    words.attributes(attributes, manner);
     words.lines.push((At::Query, line));
     Ok(words)
 }
@@ -152,6 +162,12 @@ impl Words {
                 .push("the name is not sent: the server speaks UFT/1".to_owned());
         } else {
             self.lines.push((At::Attribute, format!("META NAME {name}")));
+        }
+    }
+
+    fn attributes(&mut self, attributes: &[Attribute], manner: Manner) {
+        for attribute in attributes {
+            self.attribute(&attribute.key, &attribute.value, manner);
         }
     }
 
@@ -192,17 +208,25 @@ impl Words {
     }
 }
 
-fn recipient(user: &str) -> Result<&str, String> {
+/// A user of the server, or `user@place` for a server that passes things on.
+fn recipient(to: &str) -> Result<&str, String> {
+    let (user, place) = to.rsplit_once('@').unwrap_or((to, ""));
     if user.is_empty() || user.len() > USER_NAME_MAX {
         return Err(format!(
             "a user name of {} bytes: 1 to {USER_NAME_MAX} are possible",
             user.len()
         ));
     }
-    if user.contains(|c: char| c.is_control() || c.is_whitespace()) {
+    if place.len() > PLACE_MAX {
+        return Err(format!(
+            "a place of {} bytes: at most {PLACE_MAX} are possible",
+            place.len()
+        ));
+    }
+    if to.contains(|c: char| c.is_control() || c.is_whitespace()) {
         return Err("a user name with blanks or control characters".to_owned());
     }
-    Ok(user)
+    Ok(to)
 }
 
 fn file_line(size: Option<u64>, from: Option<&str>, manner: Manner, notes: &mut Vec<String>) -> String {

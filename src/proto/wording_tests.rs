@@ -159,16 +159,20 @@ fn nothing_becomes_a_second_line_or_operand() {
                 .is_err(),
                 "{to:?}"
             );
-            assert!(message(to, "x", None, manner).is_err());
+            assert!(message(to, "x", None, &[], manner).is_err());
         }
-        let words = message("bob", evil, None, manner).unwrap();
+        let words = message("bob", evil, None, &[], manner).unwrap();
         assert!(
             words
                 .lines
                 .iter()
                 .all(|(_, line)| !line.contains(char::is_control))
         );
-        assert!(!query(evil, manner).unwrap().lines[0].1.contains(char::is_control));
+        assert!(
+            !query(evil, &[], manner).unwrap().lines[0]
+                .1
+                .contains(char::is_control)
+        );
     }
 }
 
@@ -191,7 +195,7 @@ fn lines_are_as_short_as_the_server_needs_them() {
             .iter()
             .any(|(_, line)| line.len() > 250 && line.starts_with("META NAME ä"))
     );
-    assert!(message("bob", &long, None, FIELD).is_err());
-    assert!(message("bob", &long, None, OURS).is_ok());
-    assert!(message("bob", "  ", None, OURS).is_err());
+    assert!(message("bob", &long, None, &[], FIELD).is_err());
+    assert!(message("bob", &long, None, &[], OURS).is_ok());
+    assert!(message("bob", "  ", None, &[], OURS).is_err());
 }

@@ -95,7 +95,7 @@ pub(crate) struct Hooks {
     pub(crate) home: Home,
     /// Tells people of an arrival.
     pub(crate) arrived: Arrived,
-    /// Something came into the drop directory.
+    /// Looks into the drop directory.
     pub(crate) dropped: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -215,7 +215,10 @@ impl Queue {
     fn heard(&mut self, ring: Ring) {
         match ring {
             Ring::Job(id) => self.look(id),
-            Ring::Everything => self.look_at_everything(),
+            Ring::Everything => {
+                self.look_at_everything();
+                (self.hooks.dropped)();
+            }
             Ring::Dropped => (self.hooks.dropped)(),
         }
     }

@@ -10,7 +10,6 @@ use uft_spool::{JobSummary, UserName};
 use super::Settings;
 use super::schedule::{HopKey, Schedule};
 use crate::client::{Endpoint, Options, Security, TlsMode};
-use crate::config::{self, Peer};
 use crate::deliver::uft::Hop;
 use crate::route::{Address, Party, Place, Route};
 
@@ -83,34 +82,19 @@ impl Ways {
         let key = HopKey::from(name);
         if !self.hops.contains_key(&key) {
             let peer = self.settings.peers.iter().find(|peer| peer.name == name)?;
-            let (host, port) = peer.place();
+            let (endpoint, options) =
+                self.settings
+                    .gateways
+                    .dial(peer, self.settings.queue.timeout.0, self.settings.own.clone());
             let hop = Hop {
-                endpoint: Endpoint::Tcp { host, port },
-                options: Options {
-                    timeout: self.settings.queue.timeout.0,
-                    credentials: self.settings.gateways.credentials(name),
-                    security: self.security(peer),
-                },
+                endpoint,
+                options,
                 is: vec![peer.name.to_ascii_uppercase()],
             };
             schedule.set_parallel(&key, peer.max_parallel);
             self.hops.insert(key.clone(), hop);
         }
         Some(key)
-    }
-
-    /// A peer shows the certificate that it is known by, or one that the system's authorities signed; we show ours.
-    fn security(&self, peer: &Peer) -> Security {
-        Security {
-            mode: match peer.tls {
-                config::TlsMode::Prefer => TlsMode::Prefer,
-                config::TlsMode::Require => TlsMode::Require,
-                config::TlsMode::Off => TlsMode::Off,
-            },
-            known: peer.certificate().into_iter().collect(),
-            first_use: false,
-            own: self.settings.own.clone(),
-        }
     }
 
     fn direct(&mut self, host: String, port: Option<u16>) -> HopKey {

@@ -24,13 +24,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{Instrument, debug, info, warn};
-use uft_spool::{Committed, Origin, Proof, SpoolId, Stranger, UserName};
+use uft_spool::{Attribute, Committed, Origin, Proof, SpoolId, Stranger, UserName};
 
 use super::intake::{Intake, IntakeError};
+use super::onward::{self, Speaker};
 use super::recipient::{self, Sender};
-use super::{Gateway, blocking, callback, query, receipts, verdict};
+use super::{Gateway, blocking, callback, receipts, verdict};
 use crate::config::{Strangers, Uft};
-use crate::local::Message;
 use crate::peers::ProvenPeer;
 use crate::proto::{
     Answer, Ask, Auth, Closing, Draft, Fork, Opening, PeerClaim, Phase, Refusal, Reply, Session, Step,
@@ -366,11 +366,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
                 self.give_up(self.gone).await;
                 Ok(Answer::Done)
             }
-            Ask::Message { to, text, from } => self.message(&to, text, from).await,
-            Ask::Query(asked) => {
-                let gateway = Arc::clone(&self.gateway);
-                let lines = blocking(move || query::answer(&gateway, &asked, Timestamp::now())).await;
-                Ok(Answer::Lines(lines))
+            Ask::Message {
+                to,
+                text,
+                from,
+                attributes,
+            } => {
+                let speaker = self.speaker(from, &attributes);
+                let told = onward::message(&self.gateway, &speaker, &to, text, &attributes).await;
+                told.map(|()| Answer::Done)
+            }
+            Ask::Query { query, attributes } => {
+                let speaker = self.speaker(None, &attributes);
+                let at = onward::asked_of(&attributes);
+                let answer = onward::question(&self.gateway, &speaker, at, &query, &attributes).await;
+                answer.map(Answer::Lines)
             }
             Ask::Agent(key) => match self.gateway.live().agent_key.as_deref() {
                 // Digests compare in constant time: how long the answer takes tells nothing of the key.
@@ -604,34 +614,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         tokio::task::spawn_blocking(move || drop(spool.tell_story(id, now, &came)));
     }
 
-    async fn message(&self, to: &str, text: String, from: Option<String>) -> Result<Answer, Refusal> {
-        // One answer for "no such user" and "not there": a message does not tell who exists.
-        let to = to
-            .parse::<UserName>()
-            .map_err(|_| Refusal::NotLoggedOn { name: to.to_owned() })?;
-        let budget = match &self.peer {
-            Peer::Remote(address) => super::notice::message_budget(address.ip()),
-            Peer::Local(user) => user.to_string(),
+    /// Who speaks, for what is not a file.
+    fn speaker(&self, from: Option<String>, said: &[Attribute]) -> Speaker {
+        let origin = self.claimed(from.unwrap_or_default(), vouched(said));
+        let budget = match (&self.peer, &self.proven) {
+            (Peer::Local(user), _) => user.to_string(),
+            // All the users behind it are not to share one allowance.
+            (Peer::Remote(_), Some(gateway)) => format!("{} {}", gateway.name, origin.sender()),
+            (Peer::Remote(address), None) => super::notice::message_budget(address.ip()),
         };
-        let origin = self.claimed(from.unwrap_or_default(), None);
-        let sender = Message {
-            host: origin.place().to_owned(),
-            from: origin.user,
-            proof: origin.proof,
-            to,
-            text,
-            at: Timestamp::now().as_second(),
-        };
-        self.gateway.tell(sender, budget).await.map(|()| Answer::Done)
+        Speaker {
+            party: self.sender().party,
+            origin,
+            budget,
+        }
     }
 
     fn origin(&self, draft: &Draft) -> Origin {
-        let vouched = draft
-            .attributes
-            .iter()
-            .rfind(|attribute| attribute.key == "ORIGIN");
-        let vouched = vouched.map(|attribute| attribute.value.as_str());
-        self.claimed(draft.from.clone().unwrap_or_default(), vouched)
+        self.claimed(draft.from.clone().unwrap_or_default(), vouched(&draft.attributes))
     }
 
     /// The sender, with what was proven; a local user's own name replaces whatever is claimed. `vouched` is what a gateway
@@ -690,4 +690,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             .await;
         }
     }
+}
+
+/// What a gateway says of who sent something: the last `ORIGIN` counts.
+fn vouched(said: &[Attribute]) -> Option<&str> {
+    let origin = said.iter().rfind(|attribute| attribute.key == "ORIGIN")?;
+    Some(&origin.value)
 }

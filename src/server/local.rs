@@ -11,21 +11,22 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tracing::{debug, warn};
-use uft_spool::{Error, SpoolId, UserName};
+use uft_spool::{Error, Origin, Proof, SpoolId, UserName};
 
 use super::conn::{self, Peer};
 use super::notice::Signal;
-use super::{Gateway, receipts, users, verdict};
+use super::onward::{self, Speaker};
+use super::{Gateway, removal, users, verdict};
 use crate::display::chain;
-use crate::local::{Answer, Event, Form, ItemInfo, Message, Removal, Request, Row, Status, Why};
-use crate::proto::Refusal;
+use crate::local::{Answer, Event, Form, ItemInfo, Removal, Request, Row, Status, Why};
+use crate::proto::{Query, Refusal};
+use crate::route::{Address, Party};
 use crate::tls::Link;
 
 /// A local program has this long to say what it wants.
@@ -172,6 +173,7 @@ async fn simple(asker: &Asker, gateway: &Arc<Gateway>, request: Request) -> Resu
             Ok(Answer::Done { stored })
         }
         Request::Tell { to, text } => tell(asker, gateway, &to, text).await,
+        Request::Query { place, query } => ask(asker, gateway, &place, &query).await,
         Request::Status => work(move || Ok(spool.totals())).await.map(|totals| {
             Answer::Status(Status {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -199,7 +201,6 @@ async fn simple(asker: &Asker, gateway: &Arc<Gateway>, request: Request) -> Resu
     }
 }
 
-/// Removes an item; its sender is sent a receipt, if one is owed, when that is done and answered for.
 async fn discard(
     asker: &Asker,
     gateway: &Arc<Gateway>,
@@ -207,26 +208,8 @@ async fn discard(
     id: SpoolId,
     removal: Removal,
 ) -> Result<Answer, No> {
-    // What an administrator clears away, its recipient has neither received nor discarded.
     let own = asker.name.as_ref() == Some(&user);
-    let node = gateway.live().config.node.clone();
-    let (spool, owner) = (Arc::clone(&gateway.spool), user.clone());
-    let owed = work(move || {
-        let owed = own
-            .then(|| receipts::owed(&spool, &owner, id, removal, &node))
-            .flatten();
-        // Of two who remove it at once, one is told that it was gone: no receipt is sent twice.
-        spool.remove(&owner, id)?;
-        Ok(owed)
-    });
-    let owed = owed.await?;
-    match removal {
-        Removal::Received => tracing::info!(%user, spoolid = %id, "received"),
-        Removal::Discarded => tracing::info!(%user, spoolid = %id, "discarded"),
-    }
-    if let Some(owed) = owed {
-        tokio::spawn(receipts::hand_over(Arc::clone(gateway), owed));
-    }
+    removal::remove(gateway, &user, id, removal, own).await?;
     Ok(Answer::Done { stored: Vec::new() })
 }
 
@@ -243,28 +226,40 @@ fn forward(
 }
 
 async fn tell(asker: &Asker, gateway: &Arc<Gateway>, to: &str, text: String) -> Result<Answer, No> {
-    let from = asker.name.clone().ok_or_else(nameless)?;
-    let to = to
-        .parse()
-        .map_err(|_| No(Why::NoUser, format!("no local user {to:?}")))?;
-    let host = gateway.live().config.hostname.clone();
-    let at = Timestamp::now().as_second();
-    let budget = from.to_string();
-    let message = Message {
-        from: from.to_string(),
-        host,
-        proof: uft_spool::Proof::Local,
-        to,
-        text,
-        at,
-    };
-    match gateway.tell(message, budget).await {
-        Ok(()) => Ok(Answer::Done { stored: Vec::new() }),
-        Err(Refusal::Busy) => Err(No(Why::Unavailable, "too many messages in a minute".into())),
-        Err(_) => Err(No(
-            Why::NotReceiving,
-            "not logged on, or not receiving messages".into(),
-        )),
+    let speaker = asker.speaker(gateway)?;
+    if let Err(err) = to.parse::<Address>() {
+        return Err(No(Why::NoUser, err.to_string()));
+    }
+    let told = onward::message(gateway, &speaker, to, text, &[]).await;
+    told.map(|()| Answer::Done { stored: Vec::new() })
+        .map_err(|refusal| No::from(&refusal))
+}
+
+async fn ask(asker: &Asker, gateway: &Arc<Gateway>, place: &str, query: &str) -> Result<Answer, No> {
+    let speaker = asker.speaker(gateway)?;
+    let query = Query::parse(query).map_err(|_| No(Why::Malformed, format!("no such query: {query:?}")))?;
+    let answer = onward::question(gateway, &speaker, Some(place), &query, &[]).await;
+    answer.map(Answer::Lines).map_err(|refusal| No::from(&refusal))
+}
+
+/// Why a message or a question was not taken.
+impl From<&Refusal> for No {
+    fn from(refusal: &Refusal) -> No {
+        match refusal {
+            Refusal::Busy => No(Why::Unavailable, "too many messages in a minute".into()),
+            Refusal::NoRoute { name } => No(Why::NoRoute, format!("no route to {name:?}")),
+            Refusal::NoAnswer { name } => {
+                No(Why::Unavailable, format!("nobody answers on the way to {name:?}"))
+            }
+            Refusal::NoSuchUser { name } => No(Why::NoUser, format!("no such user: {name:?}")),
+            Refusal::NoRelay { .. } | Refusal::Loop | Refusal::InvalidQuery { .. } => {
+                No(Why::NotAllowed, refusal.to_string())
+            }
+            _ => No(
+                Why::NotReceiving,
+                "not logged on, or not receiving messages".into(),
+            ),
+        }
     }
 }
 
@@ -451,6 +446,25 @@ async fn session(mut stream: BufReader<UnixStream>, asker: Asker, gateway: Arc<G
 }
 
 impl Asker {
+    /// The asker as somebody who has something to say.
+    fn speaker(&self, gateway: &Gateway) -> Result<Speaker, No> {
+        let user = self.name.as_ref().ok_or_else(nameless)?.to_string();
+        let live = gateway.live();
+        Ok(Speaker {
+            party: Party {
+                local: true,
+                link: None,
+            },
+            origin: Origin {
+                user: user.clone(),
+                node: Some(live.config.node.clone()),
+                host: live.config.hostname.clone(),
+                proof: Proof::Local,
+            },
+            budget: user,
+        })
+    }
+
     /// The inbox that a request is about, if the asker may touch it.
     fn inbox(&self, named: Option<UserName>) -> Result<UserName, No> {
         match named {
@@ -553,6 +567,7 @@ mod tests {
     use super::super::notice::Notices;
     use super::*;
     use crate::config::{Config, Source};
+    use crate::local::Message;
     use crate::proto::Draft;
 
     fn stored(spool: &Arc<Spool>, user: &UserName) -> SpoolId {

@@ -9,6 +9,11 @@
 //! | `wire_form` | its bytes as sent, written down only when they must be |
 //! | `local` | the Unix socket of this host's own programs; `local/queue`: what they ask of the queue |
 //! | `notice` | telling people of arrivals and messages |
+//! | `dropped` | jobs that are put into a directory |
+//! | `onward` | messages and questions for other nodes |
+//! | `programs` | handing files to programs |
+//! | `process` | running a program that the administrator named |
+//! | `removal` | an item leaves an inbox |
 //! | `receipts` | receipts of NETDATA: those that come, and those that are owed |
 //! | `query` | answers to `CPQ` |
 //! | `users` | who has an inbox |
@@ -23,13 +28,18 @@ mod budget;
 pub(crate) mod callback;
 mod caps;
 mod conn;
+pub(crate) mod dropped;
 pub(crate) mod home;
 mod intake;
 pub(crate) mod local;
 pub(crate) mod notice;
+mod onward;
+mod process;
+pub(crate) mod programs;
 mod query;
 mod receipts;
 mod recipient;
+mod removal;
 pub(crate) mod users;
 mod verdict;
 mod wire_form;
@@ -227,6 +237,7 @@ impl Gateway {
     pub(crate) fn reload(&self, live: Live) {
         self.spool.set_limits(live.config.spool_limits());
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(live);
+        self.notices.programs.again();
     }
 
     /// Tells idle sessions to go, and everybody to come to an end.

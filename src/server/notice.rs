@@ -9,19 +9,19 @@ use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
-use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use tokio::sync::{Semaphore, broadcast, mpsc};
 use tracing::{debug, warn};
 use uft_spool::{Item, Spool, SpoolId, Stranger, UserName};
 
 use super::budget::Budget;
+use super::process::{self, minute};
+use super::programs::Bell;
 use super::users;
 use crate::config;
-use crate::display::{self, shown};
+use crate::display::{self, chain, shown};
 use crate::local::Message;
 
 /// Signals a slow watcher may be behind before it misses some.
@@ -50,6 +50,8 @@ pub(crate) struct Notices {
     watchers: Mutex<HashMap<UserName, broadcast::Sender<Signal>>>,
     arrivals: mpsc::Sender<(UserName, SpoolId)>,
     senders: Budget,
+    /// Programs hear of what came for them here, and so do not miss any.
+    pub(crate) programs: Bell,
 }
 
 /// The other end of the arrivals, for [`run`].
@@ -63,6 +65,7 @@ impl Notices {
                 watchers: Mutex::default(),
                 arrivals,
                 senders: Budget::new(MESSAGES_A_MINUTE),
+                programs: Bell::default(),
             },
             waiting,
         )
@@ -88,9 +91,12 @@ impl Notices {
             .collect()
     }
 
-    /// Says that a file arrived.
+    /// Says that a file arrived. What is for a program is announced to the program alone: nobody reads it.
     pub(crate) fn arrived(&self, user: &UserName, id: SpoolId) {
         self.signal(user, Signal::Arrived(id));
+        if self.programs.came(user) {
+            return;
+        }
         if self.arrivals.try_send((user.clone(), id)).is_err() {
             debug!(%user, spoolid = %id, "arrival not announced: too many at once");
         }
@@ -162,13 +168,6 @@ fn others(more: usize) -> String {
     }
 }
 
-fn minute(seconds: i64) -> String {
-    match Timestamp::from_second(seconds) {
-        Ok(time) => time.strftime("%Y-%m-%d %H:%M UTC").to_string(),
-        Err(_) => seconds.to_string(),
-    }
-}
-
 /// Announces arrivals until the daemon ends.
 pub(crate) async fn run(mut arrivals: Arrivals, spool: Arc<Spool>, notice: impl Fn() -> config::Notice) {
     let hooks = Arc::new(Semaphore::new(HOOKS_AT_ONCE));
@@ -197,7 +196,7 @@ pub(crate) async fn run(mut arrivals: Arrivals, spool: Arc<Spool>, notice: impl 
             && let Ok(permit) = Arc::clone(&hooks).acquire_owned().await
         {
             tokio::spawn(async move {
-                run_hook(&hook, &item, HOOK_TIME).await;
+                run_hook(&hook, &item).await;
                 drop(permit);
             });
         }
@@ -246,80 +245,12 @@ fn terminals() -> Vec<PathBuf> {
     [numbered("/dev/pts", ""), numbered("/dev", "tty")].concat()
 }
 
-/// Runs the hook program for one item, for `most` at longest. Its exit status is logged and changes nothing.
-async fn run_hook(argv: &[String], item: &Item, most: Duration) {
-    let Some((program, arguments)) = argv.split_first() else {
-        return;
-    };
-    let mut command = tokio::process::Command::new(program);
-    command
-        .args(arguments)
-        .envs(hook_environment(item))
-        .stdin(Stdio::null())
-        // Standard output is for the ready lines, and whoever started the daemon may have stopped reading it.
-        .stdout(std::io::stderr())
-        // With what it starts it is a group of its own, and is ended as one.
-        .process_group(0)
-        .kill_on_drop(true);
-    let (user, spoolid) = (&item.user, item.id);
-    let mut child = match command.spawn() {
-        Ok(child) => child,
-        Err(err) => {
-            warn!(%user, %spoolid, hook = program, %err, "arrival hook cannot be run");
-            return;
-        }
-    };
-    let group = child
-        .id()
-        .and_then(|id| rustix::process::Pid::from_raw(i32::try_from(id).ok()?));
-    let ended = tokio::time::timeout(most, child.wait()).await;
-    match ended {
-        Ok(Ok(status)) if status.success() => {}
-        Ok(Ok(status)) => warn!(%user, %spoolid, hook = program, %status, "arrival hook failed"),
-        Ok(Err(err)) => warn!(%user, %spoolid, hook = program, %err, "arrival hook cannot be waited for"),
-        Err(_) => {
-            // The child was not waited for, so that its number, and its group's, is still its own.
-            if let Some(group) = group {
-                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-            }
-            warn!(%user, %spoolid, hook = program, "arrival hook took more than 30 s and was ended");
-        }
+/// Runs the hook program for one item. Its exit status is logged and changes nothing.
+async fn run_hook(argv: &[String], item: &Item) {
+    if let Err(err) = process::run(argv, item, None, HOOK_TIME).await {
+        let program = argv.first().map_or("", String::as_str);
+        warn!(user = %item.user, spoolid = %item.id, hook = program, err = chain(&err), "arrival hook failed");
     }
-}
-
-/// The envelope as the hook sees it. No value holds a NUL, which an environment cannot carry.
-fn hook_environment(item: &Item) -> Vec<(&'static str, String)> {
-    let facts = &item.envelope.facts;
-    let values = [
-        ("UFT_USER", item.user.to_string()),
-        ("UFT_ID", item.id.to_string()),
-        ("UFT_NAME", facts.name.clone().unwrap_or_default()),
-        ("UFT_TYPE", facts.stored_as.letter().to_string()),
-        ("UFT_SIZE", item.envelope.local.bytes.to_string()),
-        ("UFT_FROM", facts.origin.user.clone()),
-        ("UFT_HOST", facts.origin.host.clone()),
-        ("UFT_NODE", facts.origin.node.clone().unwrap_or_default()),
-        ("UFT_PROOF", facts.origin.proof.word().to_owned()),
-        (
-            "UFT_TITLE",
-            facts.attribute("TITLE").unwrap_or_default().to_owned(),
-        ),
-        (
-            "UFT_CLASS",
-            facts.attribute("CLASS").unwrap_or_default().to_owned(),
-        ),
-        (
-            "UFT_RECEIPT",
-            facts
-                .receipt
-                .as_ref()
-                .map(|receipt| display::receipt(receipt, minute))
-                .unwrap_or_default(),
-        ),
-    ];
-    values
-        .map(|(key, value)| (key, value.replace('\0', "\u{fffd}")))
-        .into()
 }
 
 /// The key under which an address's messages are counted.
@@ -339,47 +270,6 @@ mod tests {
         }
         assert!(!notices.may_tell("192.0.2.1"));
         assert!(notices.may_tell("192.0.2.2"));
-    }
-
-    #[tokio::test]
-    async fn a_hook_that_takes_too_long_is_ended_with_all_that_it_started() {
-        let dir = tempfile::tempdir().unwrap();
-        let limits = uft_spool::Limits {
-            min_free: 0,
-            ..Default::default()
-        };
-        let (spool, _) = Spool::open(&dir.path().join("spool"), limits).unwrap();
-        let spool = Arc::new(spool);
-        let origin = uft_spool::Origin {
-            user: String::new(),
-            node: None,
-            host: "192.0.2.1".into(),
-            proof: uft_spool::Proof::Address,
-        };
-        let user: UserName = "alice".parse().unwrap();
-        let intake = super::super::intake::Intake::open(&spool, vec![user.clone()], None, None).unwrap();
-        intake.commit(crate::proto::Draft::default(), origin, 0).unwrap();
-        let item = spool.item(&user, SpoolId::new(1).unwrap()).unwrap();
-        // The pipe ends when nobody holds it any more.
-        let fifo = dir.path().join("held");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &fifo,
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::from_raw_mode(0o600),
-            0,
-        )
-        .unwrap();
-        let script = format!("sleep 60 > {0:?} & exec > {0:?}; wait", fifo.to_str().unwrap());
-        let argv = ["/bin/sh".to_owned(), "-c".to_owned(), script];
-        let (told, ended) = std::sync::mpsc::channel();
-        std::thread::spawn(move || told.send(fs::read(&fifo)));
-        run_hook(&argv, &item, Duration::from_millis(500)).await;
-        let read = ended.recv_timeout(Duration::from_secs(20));
-        assert!(
-            matches!(read, Ok(Ok(bytes)) if bytes.is_empty()),
-            "something still runs"
-        );
     }
 
     #[test]

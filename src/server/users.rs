@@ -46,7 +46,8 @@ impl Directory {
         let login_defs = std::fs::read_to_string("/etc/login.defs").unwrap_or_default();
         Directory {
             source: users.source,
-            list: users.list.iter().cloned().collect(),
+            // Programs have inboxes as people have, whatever the source of those is.
+            list: users.list.iter().chain(users.program.keys()).cloned().collect(),
             aliases: users.aliases.clone().into_iter().collect(),
             uids: uid_range(&login_defs),
             known: Mutex::default(),
@@ -134,6 +135,13 @@ fn inbox_of(name: &str, uid: u32, look_up: LookUp) -> Option<UserName> {
     let own = name == user.as_str()
         || matches!(look_up(user.as_str()), Ok(owner) if owner.is_none_or(|it| it == uid));
     own.then_some(user)
+}
+
+/// A name of a program that is also an account of this host. Whoever has the account would have the program's inbox.
+/// An account database that does not answer names nobody.
+pub(crate) fn taken_by_an_account(users: &config::Users) -> Option<&UserName> {
+    let taken = |name: &&UserName| matches!(uid_of_name(name.as_str()), Ok(Some(_)));
+    users.program.keys().find(taken)
 }
 
 /// The user id behind a name, if the system knows it.

@@ -269,7 +269,7 @@ fn dial(daemon: &Daemon, credentials: Credentials) -> Result<(), ClientError> {
     runtime.block_on(async {
         let mut watch = |_| {};
         let mut connection = Connection::open(&endpoint, &options, &mut watch).await?;
-        connection.query("TIME", &mut watch).await?;
+        connection.query("TIME", Vec::new(), &mut watch).await?;
         connection.quit(&mut watch).await;
         Ok(())
     })

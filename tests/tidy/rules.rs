@@ -92,6 +92,7 @@ const ONLY: [Only; 15] = [
             "src/local/client.rs",
             "src/peers.rs",
             "src/queue/watch.rs",
+            "src/server/dropped/",
             "src/server/local.rs",
             "src/server/mod.rs",
             "src/server/notice.rs",
@@ -197,7 +198,7 @@ const MODULES: [(&str, &[&str]); 19] = [
     ("display", &[]),
     ("ftp", &["sift"]),
     ("local", &[]),
-    ("peers", &["config", "display", "proto", "route"]),
+    ("peers", &["client", "config", "display", "proto", "route", "tls"]),
     ("proto", &[]),
     ("post", &["display", "route"]),
     (
@@ -210,8 +211,8 @@ const MODULES: [(&str, &[&str]); 19] = [
     (
         "server",
         &[
-            "canon", "config", "display", "ftp", "local", "peers", "post", "proto", "route", "sift", "tls",
-            "units",
+            "canon", "client", "config", "display", "ftp", "local", "peers", "post", "proto", "route",
+            "sift", "tls", "units",
         ],
     ),
     ("sift", &["proto"]),

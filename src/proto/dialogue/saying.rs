@@ -79,8 +79,13 @@ impl Dialogue {
         let manner = server.manner;
         let words = match what {
             Errand::Deliver(delivery) => wording::head(delivery, manner),
-            Errand::Message { to, text, from } => wording::message(to, text, from.as_deref(), manner),
-            Errand::Query(operands) => wording::query(operands, manner),
+            Errand::Message {
+                to,
+                text,
+                from,
+                attributes,
+            } => wording::message(to, text, from.as_deref(), attributes, manner),
+            Errand::Query { operands, attributes } => wording::query(operands, attributes, manner),
         };
         let words = match words {
             Ok(words) => words,
@@ -97,7 +102,7 @@ impl Dialogue {
                 delivery.aux && manner.level > 1,
                 delivery.spec != TypeSpec::plain(FileType::I),
             ),
-            Errand::Message { .. } | Errand::Query(_) => (Stage::Tail, false, false),
+            Errand::Message { .. } | Errand::Query { .. } => (Stage::Tail, false, false),
         };
         self.event(Event::Started { errand });
         for note in words.notes {
