@@ -7,8 +7,8 @@
 //! What it does *not* do: decide that something is worth a letter, or send one to another host (the queue does).
 
 use uft_spool::{
-    Attribute, Committed, Delivery, Error, Facts, FileType, Job, Measure, Origin, Proof, QueuedItem, Spool,
-    SpoolId, Staged, TypeSpec, UserName,
+    Attribute, Committed, Delivery, Error, Facts, FileType, Item, Job, Measure, Origin, Proof, QueuedItem,
+    Spool, SpoolId, Staged, TypeSpec, UserName,
 };
 
 use crate::display::shown;
@@ -105,6 +105,28 @@ impl Letter {
                 ),
             },
             xid: format!("{node}.failed.{id}"),
+        }
+    }
+
+    /// The program that a file is for did not take it; `last`: and it will not be asked again.
+    pub(crate) fn unhandled(item: &Item, why: &str, last: bool, node: &str) -> Letter {
+        let name = named(&item.envelope.facts);
+        let to = format!("{}@{node}", item.user);
+        let (id, why) = (item.id, shown(why));
+        let then = match last {
+            true => "It is not tried again by itself; the administrator there has the file.",
+            false => "It is tried again.",
+        };
+        Letter {
+            from: None,
+            content: Content::Text {
+                name: "not-handled.txt".into(),
+                title: format!("not handled: {name} for {to}"),
+                text: format!(
+                    "{name} arrived for {to}, whose program did not take it:\n\n    {why}\n\n{then}\n"
+                ),
+            },
+            xid: format!("{node}.unhandled.{}.{id}.{last}", item.user),
         }
     }
 

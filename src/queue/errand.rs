@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tracing::{debug, error, info, warn};
-use uft_spool::{Error, Progress, Spool, SpoolId};
+use uft_spool::{Error, Origin, Progress, Proof, QueuedItem, Spool, SpoolId};
 
 use super::schedule::{self, HopKey};
 use super::{Done, Hooks, LINGER, PATIENCE, Settings, Tried, now, random, retry};
@@ -140,7 +140,7 @@ pub(super) fn fail(spool: &Spool, settings: &Settings, hooks: &Hooks, id: SpoolI
             hostname: &settings.hostname,
         };
         match office.send(
-            &item.envelope.facts.origin,
+            &sender(&item, settings),
             Letter::failure(&item, why, &settings.node),
             now() / 1000,
         ) {
@@ -150,6 +150,20 @@ pub(super) fn fail(spool: &Spool, settings: &Settings, hooks: &Hooks, id: SpoolI
     }
     if let Err(err) = spool.fail(id, why) {
         error!(spoolid = %id, err = chain(&err), "failed item not put away");
+    }
+}
+
+/// Who is to hear of a failure: the user whose job it is, who may have forwarded what somebody else sent; else whoever
+/// sent the file to us.
+fn sender(item: &QueuedItem, settings: &Settings) -> Origin {
+    match &item.job.owner {
+        Some(owner) => Origin {
+            user: owner.to_string(),
+            node: Some(settings.node.clone()),
+            host: settings.hostname.clone(),
+            proof: Proof::Local,
+        },
+        None => item.envelope.facts.origin.clone(),
     }
 }
 

@@ -20,6 +20,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 use uft_spool::{Error, Form, Item, SpoolId, UserName};
@@ -31,6 +32,7 @@ use super::{Gateway, blocking, process, removal};
 use crate::config::Program;
 use crate::display::chain;
 use crate::local::Removal;
+use crate::post::Letter;
 
 /// Programs that run at once.
 const AT_ONCE: usize = 8;
@@ -272,11 +274,24 @@ async fn hand_over(gateway: &Arc<Gateway>, name: &UserName, id: SpoolId, program
 }
 
 /// Tells the sender of a file that its program failed: after the first attempt, so that a mistake is heard of soon, and
-/// after the last one. Until there is somebody who writes to senders, the log hears of it.
-fn tell_failure(_gateway: &Gateway, item: &Item, why: &str, verdict: Verdict) {
+/// after the last one. A sender who cannot be reached hears nothing; the log does.
+fn tell_failure(gateway: &Gateway, item: &Item, why: &str, verdict: Verdict) {
     if verdict.failures > 1 && verdict.again.is_some() {
         return;
     }
-    let origin = &item.envelope.facts.origin;
-    info!(user = %item.user, spoolid = %item.id, from = ?origin.user, host = ?origin.host, err = why, "the sender is not told that the program failed");
+    let live = gateway.live();
+    let last = verdict.again.is_none();
+    let letter = Letter::unhandled(item, why, last, &live.config.node);
+    let now = Timestamp::now().as_second();
+    match gateway
+        .office(&live)
+        .send(&item.envelope.facts.origin, letter, now)
+    {
+        Ok(stored) => stored
+            .iter()
+            .for_each(|(user, id)| gateway.notices.arrived(user, *id)),
+        Err(err) => {
+            warn!(user = %item.user, spoolid = %item.id, err = chain(&err), "its sender could not be told");
+        }
+    }
 }
