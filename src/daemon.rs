@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::{error, info, warn};
-use uft_spool::{Recovery, Spool};
+use uft_spool::{PARTIAL_AGE, Recovery, Spool};
 
 use crate::config::Config;
 use crate::display::chain;
@@ -265,10 +265,13 @@ fn open_queue(gateway: &Arc<Gateway>) -> (watch::Sender<Arc<queue::Settings>>, J
     }
     let (settings, current) = watch::channel(queue_settings(&live));
     let hooks = queue::Hooks {
-        inboxes: Box::new({
+        home: Box::new({
             let gateway = Arc::clone(gateway);
-            move |user| gateway.live().users.resolve(user).unwrap_or_default()
+            move |id, user| {
+                server::home::deliver(&gateway, id, user).map_err(|err| (chain(&err), err.is_final()))
+            }
         }),
+        dropped: Box::new(|| ()),
         arrived: Box::new({
             let gateway = Arc::clone(gateway);
             move |user, id| gateway.notices.arrived(user, id)
@@ -315,7 +318,8 @@ async fn drain(gateway: &Arc<Gateway>, doors: &mut JoinSet<()>, relaying: JoinHa
     }
 }
 
-/// Removes unread items that are older than the configuration allows, every hour.
+/// Removes unread items that are older than the configuration allows, and what is kept of interrupted transfers that
+/// nobody went on with, every hour.
 async fn expire(gateway: Arc<Gateway>) {
     loop {
         let keep = gateway.live().config.limits.expire.0;
@@ -338,6 +342,14 @@ async fn expire(gateway: Arc<Gateway>) {
             Err(_) => false,
         };
         if !more {
+            let (spool, now) = (Arc::clone(&gateway.spool), Timestamp::now().as_second());
+            let sweep = move || spool.sweep_partials(now.saturating_sub_unsigned(PARTIAL_AGE));
+            if let Ok(swept @ 1..) = tokio::task::spawn_blocking(sweep).await {
+                info!(
+                    swept,
+                    "interrupted transfers that nobody went on with were thrown away"
+                );
+            }
             tokio::time::sleep(EXPIRY_PAUSE).await;
         }
     }

@@ -26,6 +26,7 @@ pub(crate) fn session(data: &[u8]) {
         burst: (first & 0x80 != 0).then_some(Refusal::OverQuota),
         write_at: (first & 0x40 != 0).then_some(3),
         commit: (first & 0x20 != 0).then_some(Refusal::NoRoom),
+        held: [&b""[..], b"some"][usize::from(first >> 4 & 1)].to_vec(),
         gateway: first & 0x40 != 0,
         ..Faults::default()
     };

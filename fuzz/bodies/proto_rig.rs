@@ -3,12 +3,12 @@
 //! What this file does *not* do: check anything but the invariants that hold for every input; those are asserted.
 
 use bytes::{Bytes, BytesMut};
-use uft_spool::SpoolId;
+use uft_spool::{Measure, SpoolId};
 
 use super::super::proto::proof::{Credentials, Exchange, Nonce, Role, Secret};
 use super::super::proto::{
-    Action, Answer, Ask, Closing, Dialogue, DialogueOptions, Draft, Errand, Event, Fork, Greeting, LINE_MAX,
-    Phase, Refusal, Session, Step,
+    Action, Answer, Ask, Closing, Dialogue, DialogueOptions, Draft, Errand, Event, Expected, Fork, Greeting,
+    Held, LINE_MAX, Phase, Refusal, Session, Step,
 };
 
 /// A file that was committed.
@@ -35,6 +35,8 @@ pub(crate) struct Faults {
     pub(crate) burst_end: Option<Refusal>,
     /// Refuse the commit.
     pub(crate) commit: Option<Refusal>,
+    /// Of every transfer with an id these bytes are there already.
+    pub(crate) held: Vec<u8>,
     /// There is a gateway that can prove itself: [`credentials`].
     pub(crate) gateway: bool,
 }
@@ -173,6 +175,30 @@ impl Server {
         }
     }
 
+    /// What is there of a transfer.
+    fn held(&self, draft: &Draft) -> Held {
+        let finished = self.stored.iter().any(|stored| {
+            let digest = Expected::Blake3(*blake3::hash(&stored.data).as_bytes());
+            draft.xid.is_some() && stored.draft.xid == draft.xid && draft.digest == Some(digest)
+        });
+        match self.faults.held.len() as u64 {
+            _ if finished => Held::All,
+            0 => Held::Nothing,
+            bytes => Held::Part(Measure {
+                bytes,
+                blake3: blake3::hash(&self.faults.held),
+            }),
+        }
+    }
+
+    /// The file goes on from what is there, if its sender says so.
+    fn take_up(&mut self, draft: &Draft) {
+        if let (true, Some(offset)) = (self.data.is_empty(), draft.offset) {
+            assert_eq!(offset, self.faults.held.len() as u64, "only what was offered");
+            self.data.clone_from(&self.faults.held);
+        }
+    }
+
     fn decide(&mut self, ask: Ask) -> Result<Answer, Refusal> {
         match ask {
             Ask::Open(_) => self.faults.open.clone().map_or(Ok(Answer::Done), Err),
@@ -182,8 +208,16 @@ impl Server {
                 Ok(Answer::Recipient(name))
             }
             Ask::Recipient(name) => Err(Refusal::NoSuchUser { name }),
-            Ask::Burst { count, .. } => {
+            Ask::Transfer(draft) => {
+                assert!(self.open && self.burst == 0 && self.data.is_empty() && draft.xid.is_some());
+                assert_eq!(draft.offset, None);
+                Ok(Answer::Held(self.held(&draft)))
+            }
+            Ask::Burst { fork, count, draft } => {
                 assert!(self.open && self.burst == 0);
+                if fork == Fork::Data {
+                    self.take_up(&draft);
+                }
                 if let Some(refusal) = self.faults.burst.clone() {
                     return Err(refusal);
                 }
@@ -197,9 +231,13 @@ impl Server {
             Ask::Commit(draft) => {
                 assert!(self.open && self.burst == 0);
                 self.open = false;
+                self.take_up(&draft);
                 let (data, aux) = (std::mem::take(&mut self.data), std::mem::take(&mut self.aux));
                 if let Some(refusal) = self.faults.commit.clone() {
                     return Err(refusal);
+                }
+                if let (true, Held::All) = (data.is_empty(), self.held(&draft)) {
+                    return Ok(Answer::Stored(SpoolId::new(1)));
                 }
                 self.stored.push(Stored {
                     draft: *draft,
@@ -369,6 +407,20 @@ impl Client {
                 let last = left.is_empty();
                 self.dialogue.body(slice, last);
             }
+            Action::WantPrefix(held) => {
+                let fits = match held {
+                    Held::Nothing => false,
+                    Held::All => true,
+                    Held::Part(part) => usize::try_from(part.bytes)
+                        .ok()
+                        .and_then(|bytes| self.body.get(..bytes))
+                        .is_some_and(|prefix| blake3::hash(prefix) == part.blake3),
+                };
+                if let (true, Held::Part(part)) = (fits, held) {
+                    self.left.0 = self.body.slice(usize::try_from(part.bytes).unwrap_or_default()..);
+                }
+                self.dialogue.prefix(fits);
+            }
             Action::Event(event) => {
                 if matches!(event, Event::Started { .. }) {
                     self.left = (self.body.clone(), self.aux.clone());
@@ -394,6 +446,7 @@ impl Client {
             Event::Refused { errand, .. }
             | Event::Unfit { errand, .. }
             | Event::Lost { errand, .. }
+            | Event::Changed { errand }
             | Event::NotTried { errand } => Some((*errand, false)),
             _ => None,
         });

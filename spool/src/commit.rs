@@ -11,13 +11,13 @@
 use std::io;
 
 use crate::dir::Dir;
-use crate::envelope::{Envelope, Facts, Measure};
+use crate::envelope::{Envelope, Facts, Measure, Origin};
 use crate::error::Error;
 use crate::id::{SpoolId, UserName};
 use crate::job::{Job, JobFile};
 use crate::ledger::Payers;
 use crate::place::Source;
-use crate::seen::{Key, job_key, key};
+use crate::seen::{Key, Sent, job_key, key};
 use crate::spool::{Shared, Spool, unique};
 use crate::stage::{Account, Reservation, Staged};
 use crate::trailer;
@@ -69,9 +69,9 @@ struct Recipients {
 
 impl Recipients {
     /// Everybody once; nobody is known to have had it.
-    fn new(to: &[UserName], jobs: Vec<Job>, envelope: &Envelope) -> Recipients {
+    fn new(to: &[UserName], jobs: Vec<Job>, sent: Sent<'_>) -> Recipients {
         let users = unique(to).into_iter().map(|user| {
-            let key = key(envelope, &user);
+            let key = key(sent, &user);
             (user, key, None)
         });
         let mut recipients = Recipients {
@@ -81,7 +81,7 @@ impl Recipients {
         for job in jobs {
             let same = |(other, _): &(JobFile, _)| other.job.to == job.to && other.job.place == job.place;
             if !recipients.jobs.iter().any(same) {
-                let key = job_key(envelope, &job);
+                let key = job_key(sent, &job);
                 recipients.jobs.push((JobFile::new(job, key), None));
             }
         }
@@ -146,12 +146,15 @@ impl Spool {
             to,
             jobs,
             reservation,
-            local,
-            wire,
+            mut local,
+            mut wire,
             wire_measure,
             aux,
             facts,
         } = delivery;
+        // Stored, refused or a repeat: the sender has an answer, and nothing is left to go on with.
+        local.forgo();
+        wire.iter_mut().for_each(Staged::forgo);
         reservation.covers(&to, &jobs)?;
         let envelope = Envelope {
             version: trailer::ENVELOPE_VERSION,
@@ -161,7 +164,7 @@ impl Spool {
             wire_kept: wire.is_some(),
             aux: aux.as_ref().map(Staged::measure),
         };
-        let mut recipients = Recipients::new(&to, jobs, &envelope);
+        let mut recipients = Recipients::new(&to, jobs, Sent::from(&envelope));
         let _held = shared.keys.hold(recipients.keys());
         recipients.look_back(shared)?;
         let (users, jobs) = recipients.missing();
@@ -175,15 +178,38 @@ impl Spool {
         let aux = aux.map(|aux| aux.finish(&[])).transpose()?;
         let mut item = local.finish(&end)?;
         let source = Source {
-            item: (&shared.tmp, &item.name),
-            wire: wire.as_ref().map(|file| (&shared.tmp, file.name.as_str())),
-            aux: aux.as_ref().map(|file| (&shared.tmp, file.name.as_str())),
+            item: (item.dir(), &item.name),
+            wire: wire.as_ref().map(|file| (file.dir(), file.name.as_str())),
+            aux: aux.as_ref().map(|file| (file.dir(), file.name.as_str())),
             moves: !users.is_empty(),
         };
         let placing = shared.place(&users, &jobs, &source)?;
         item.placed = !users.is_empty();
         let (users, jobs) = placing.keep(&reservation.account, &envelope);
         Ok(Committed::Stored(recipients.placed(users, jobs)))
+    }
+
+    /// What a transfer became, when every recipient has had it: what a commit of the same transfer id, origin and bytes
+    /// would be told. Waits for such a commit that is under way.
+    ///
+    /// # Errors
+    /// What the disk says, when the index could not tell and the directory had to.
+    pub fn delivered(
+        &self,
+        to: &[UserName],
+        jobs: Vec<Job>,
+        origin: &Origin,
+        xid: &str,
+        wire: &blake3::Hash,
+    ) -> Result<Option<Placed>, Error> {
+        let shared = &self.shared;
+        let xid = Some(xid);
+        let mut recipients = Recipients::new(to, jobs, Sent { xid, origin, wire });
+        let _held = shared.keys.hold(recipients.keys());
+        recipients.look_back(shared)?;
+        let (users, jobs) = recipients.missing();
+        let had = users.is_empty() && jobs.is_empty() && !recipients.keys().is_empty();
+        Ok(had.then(|| recipients.placed(vec![], vec![])))
     }
 
     /// Puts an item into another inbox as well: the same bytes under a second name, durable when this returns.
@@ -268,7 +294,7 @@ impl Spool {
         let _busy = shared.queue.busy.hold(vec![id]);
         shared.find_job(id)?;
         let (_, envelope) = shared.read_queued(id)?;
-        let mut recipients = Recipients::new(to, vec![], &envelope);
+        let mut recipients = Recipients::new(to, vec![], Sent::from(&envelope));
         if recipients.users.is_empty() {
             return Err(Error::NotReserved(None));
         }

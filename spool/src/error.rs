@@ -141,6 +141,9 @@ pub enum Error {
     /// An fsync failed: what the disk holds is not known, so nothing more is promised until the spool is opened anew.
     #[error("an fsync of the spool failed: nothing is accepted until the service is restarted")]
     Poisoned,
+    /// The sender of this transfer has gone on with it elsewhere.
+    #[error("the transfer goes on in another session")]
+    Superseded,
     /// Another process has the spool open.
     #[error("spool {} is in use by another process", .0.display())]
     Locked(PathBuf),
@@ -238,6 +241,7 @@ impl Error {
             | Error::QueueQuota { .. }
             | Error::NoRoom { .. }
             | Error::Poisoned
+            | Error::Superseded
             | Error::Locked(_)
             | Error::Io { .. }
             | Error::Index(_) => true,

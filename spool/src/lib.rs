@@ -18,6 +18,7 @@
 //!           index.sqlite   a copy of what the files say; may be deleted
 //!           seen.log       transfers that were delivered and whose item is gone
 //!           tmp/           what is not committed; emptied at every start
+//!           partial/       large transfers that broke off, for a day
 //!           users/<user>/  seq, and items: <id>, <id>.wire, <id>.aux
 //!           queue/         seq, items that go on to other nodes, and their jobs: <id>.job
 //!           queue/held/    jobs that wait for a word: <id>.job
@@ -35,6 +36,8 @@
 //! 1. [`Spool::reserve`] asks whether there is room, and promises one item to each recipient.
 //! 2. [`Spool::stage`] takes its bytes: digested, counted against the quotas, in memory up to 64 KiB and then in
 //!    `tmp/`.
+//!    A large one whose sender named it ([`Staged::resumable`]) moves on to `partial/`, and what is there after a
+//!    broken connection or a crash can be gone on with: [`Spool::resume`].
 //! 3. [`Spool::commit`] writes data and trailer with one write, syncs the file, renames it into the inbox (never over
 //!    an existing name), syncs that directory, tells the index, and returns. Commits into one inbox share its fsync.
 //! 4. [`Spool::list`], [`Spool::item`] and [`Spool::open_form`] show it; [`Spool::link`] gives it to somebody else.
@@ -56,6 +59,7 @@
 //! | `trailer` | the layout of an item; pure |
 //! | `ledger` | quotas, with what is on its way; pure |
 //! | `stage` | room that was promised, bytes that are not items yet |
+//! | `temporary`, `partial` | files that are not items yet; those of interrupted transfers |
 //! | `commit`, `place`, `remove` | an item comes, is given its names, and goes |
 //! | `job` | what a queued item is addressed to; pure |
 //! | `queue` | the rest of what is done with jobs |
@@ -83,6 +87,7 @@ mod job;
 mod ledger;
 mod make;
 mod numbers;
+mod partial;
 mod place;
 mod queue;
 mod recover;
@@ -90,6 +95,7 @@ mod remove;
 mod seen;
 mod spool;
 mod stage;
+mod temporary;
 pub mod trailer;
 
 pub use commit::{Committed, Delivery, Placed};
@@ -101,6 +107,7 @@ pub use error::{Error, Shortage};
 pub use id::{BadSpoolId, BadUserName, SpoolId, USER_NAME_MAX, UserName};
 pub use job::{Chapter, Job, JobSummary, PRIORITY, Progress, QueuedItem, State};
 pub use ledger::{Limits, Usage};
+pub use partial::{PARTIAL_AGE, PARTIAL_MIN, Transfer};
 pub use recover::Recovery;
 pub use spool::{Content, Form, Item, Spool, Summary, Totals};
 pub use stage::{Reservation, Staged, StagedReader};

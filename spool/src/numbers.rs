@@ -16,7 +16,7 @@
 //! What this file does *not* do: look at items, or know whose they are.
 
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Condvar, Mutex, PoisonError};
 
 use crate::dir::Dir;
 use crate::disk::{Disk, Handle, lock};
@@ -111,21 +111,28 @@ struct Seq {
 
 /// The numbers of one directory.
 #[derive(Debug)]
-pub(crate) struct Numbers(Mutex<Seq>);
+pub(crate) struct Numbers {
+    seq: Mutex<Seq>,
+    /// A number is not hidden any more.
+    published: Condvar,
+}
 
 impl Numbers {
     pub(crate) fn new(start: Next) -> Numbers {
-        Numbers(Mutex::new(Seq {
-            generation: start.generation,
-            next: start.next,
-            reserved: start.next,
-            hidden: Vec::new(),
-        }))
+        Numbers {
+            seq: Mutex::new(Seq {
+                generation: start.generation,
+                next: start.next,
+                reserved: start.next,
+                hidden: Vec::new(),
+            }),
+            published: Condvar::new(),
+        }
     }
 
     /// A number that was never given out before; hidden until [`Numbers::publish`].
     pub(crate) fn number(&self, disk: &Disk, dir: &Dir) -> Result<SpoolId, Error> {
-        let mut seq = lock(&self.0);
+        let mut seq = lock(&self.seq);
         let id = SpoolId::new(seq.next).filter(|id| id.get() < ID_MAX);
         let id = id.ok_or_else(|| Error::OutOfIds(dir.path.clone()))?;
         if seq.next >= seq.reserved {
@@ -140,20 +147,29 @@ impl Numbers {
 
     /// The item is acknowledged, or given up.
     pub(crate) fn publish(&self, id: SpoolId) {
-        let mut seq = lock(&self.0);
+        let mut seq = lock(&self.seq);
         if let Some(at) = seq.hidden.iter().position(|hidden| *hidden == id.get()) {
             seq.hidden.swap_remove(at);
+            self.published.notify_all();
+        }
+    }
+
+    /// Waits until a delivery that has this number is acknowledged or given up.
+    pub(crate) fn settle(&self, id: SpoolId) {
+        let mut seq = lock(&self.seq);
+        while seq.hidden.contains(&id.get()) {
+            seq = self.published.wait(seq).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
     /// Whether the number belongs to a delivery that is not finished.
     pub(crate) fn is_hidden(&self, id: SpoolId) -> bool {
-        lock(&self.0).hidden.contains(&id.get())
+        lock(&self.seq).hidden.contains(&id.get())
     }
 
     /// Writes back the exact next number at an orderly stop.
     pub(crate) fn close(&self, disk: &Disk, dir: &Dir) -> Result<(), Error> {
-        let mut seq = lock(&self.0);
+        let mut seq = lock(&self.seq);
         if seq.next < seq.reserved {
             seq.generation = write(disk, dir, seq.generation, seq.next)?;
             seq.reserved = seq.next;
@@ -162,7 +178,7 @@ impl Numbers {
     }
 
     pub(crate) fn in_use(&self) -> bool {
-        let seq = lock(&self.0);
+        let seq = lock(&self.seq);
         seq.next < seq.reserved
     }
 }
@@ -190,6 +206,23 @@ fn write(disk: &Disk, dir: &Dir, generation: u64, next: u64) -> Result<u64, Erro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whoever_hears_of_a_number_early_waits_until_its_delivery_is_over() {
+        let numbers = Numbers::new(Next::FIRST);
+        let temp = tempfile::tempdir().unwrap();
+        let dir = Dir::root(temp.path()).unwrap();
+        let id = numbers.number(&Disk::new(), &dir).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                numbers.settle(id);
+                numbers.is_hidden(id)
+            });
+            numbers.publish(id);
+            assert!(!waiting.join().unwrap());
+        });
+        numbers.settle(id);
+    }
 
     fn file(slots: &[Next]) -> Vec<u8> {
         let mut file = vec![0; 4096 + SLOT];

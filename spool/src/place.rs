@@ -18,7 +18,8 @@ use crate::index::{JobRow, Row};
 use crate::job::{JobFile, Shelf};
 use crate::queue::job_name;
 use crate::spool::Shared;
-use crate::stage::{Account, Payer, Temporary};
+use crate::stage::{Account, Payer};
+use crate::temporary::Temporary;
 
 /// Names that are found taken before the directory is given up on.
 const TAKEN_MAX: u32 = 100_000;

@@ -25,7 +25,7 @@ use crate::ledger::Usage;
 use crate::numbers::{Next, Numbers};
 use crate::seen::{Entry, Key};
 use crate::spool::{Content, Form, Shared, Spool, item_name, now, open_form, read_item};
-use crate::stage::Temporary;
+use crate::temporary::Temporary;
 
 /// The directories of the queue, its numbers, and who is changing which job.
 #[derive(Debug)]
@@ -164,6 +164,16 @@ impl Spool {
         })
     }
 
+    /// The same for a job whose file was seen to appear: it can be seen a moment before it is durable, and until then it
+    /// is not there for anybody. Waits for that.
+    ///
+    /// # Errors
+    /// As [`Spool::job`].
+    pub fn settled_job(&self, id: SpoolId) -> Result<QueuedItem, Error> {
+        self.shared.queue.numbers.settle(id);
+        self.job(id)
+    }
+
     /// The bytes of a job's item.
     ///
     /// # Errors
@@ -200,13 +210,15 @@ impl Spool {
         })
     }
 
-    /// Makes a held or failed job ready again; what was tried of it is forgotten.
+    /// Makes a held or failed job ready again, as if it had been queued now; what was tried of it is forgotten.
     ///
     /// # Errors
     /// As [`Spool::hold`].
     pub fn release(&self, id: SpoolId) -> Result<(), Error> {
-        self.shared
-            .change_job(id, Some(Shelf::Queue), true, |job| job.why = None)
+        self.shared.change_job(id, Some(Shelf::Queue), true, |job| {
+            job.why = None;
+            job.queued = now();
+        })
     }
 
     /// Gives a job another address; what was tried of it is forgotten. It stays held or failed if it is. A repeat of
@@ -245,6 +257,14 @@ impl Spool {
     /// What the index says.
     pub fn story(&self, id: SpoolId) -> Result<Vec<Chapter>, Error> {
         self.shared.index.story(id)
+    }
+
+    /// A job that has left the queue, as it was then: known as long as its story.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchJob`], or what the index says.
+    pub fn ended_job(&self, id: SpoolId) -> Result<JobSummary, Error> {
+        self.shared.index.ended_job(id)?.ok_or(Error::NoSuchJob(id))
     }
 
     /// Adds a chapter to the story of a job: of more than 50 the first and the latest are kept, and of each its first

@@ -14,6 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
+use std::time::SystemTime;
 
 use crate::busy::Busy;
 use crate::dir::{Dir, Kind};
@@ -25,6 +26,7 @@ use crate::index::{INDEX, Index, Known, Row};
 use crate::ledger::{Ledger, Limits};
 use crate::make;
 use crate::numbers::{Next, Numbers, SEQ};
+use crate::partial::{PARTIAL, Partials};
 use crate::queue::Queue;
 use crate::seen::{SEEN, Seen};
 use crate::spool::{Shared, item_name, now, read_item};
@@ -43,7 +45,7 @@ pub struct Recovery {
     pub created: bool,
     /// The last stop was orderly.
     pub clean: bool,
-    /// Temporary files that were removed.
+    /// Temporary files that were removed, and partial ones that nobody will go on with.
     pub swept: usize,
     /// Siblings without an item, items of the queue without a job, and older files of a job, that were removed.
     pub orphans: usize,
@@ -89,6 +91,7 @@ pub(crate) fn open(path: &Path, limits: Limits, disk: Disk) -> Result<(Shared, R
         recovery,
     };
     opening.sweep()?;
+    let partials = opening.partials()?;
     let seen = opening.seen()?;
     let mut queue = Queue::new(&root, Next::FIRST)?;
     opening.settle_queue(&queue);
@@ -111,6 +114,7 @@ pub(crate) fn open(path: &Path, limits: Limits, disk: Disk) -> Result<(Shared, R
         queue,
         seen,
         keys: Busy::default(),
+        partials,
         temporaries: AtomicU64::new(0),
         lock,
         disk,
@@ -158,6 +162,48 @@ impl Opening<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What is kept of interrupted transfers. An older spool gets the directory for it; without room it does without.
+    fn partials(&mut self) -> Result<Partials, Error> {
+        let made = self
+            .disk
+            .make_dir(self.root, PARTIAL)
+            .and_then(|_| self.root.sub(PARTIAL));
+        let dir = match made {
+            Ok(dir) => dir,
+            Err(e) => {
+                self.problem(self.root, PARTIAL.as_bytes(), &e);
+                return Ok(Partials::new(self.disk.clone(), None));
+            }
+        };
+        let entries = dir.entries()?;
+        let partials = Partials::new(self.disk.clone(), Some(dir));
+        let Some(dir) = partials.dir() else {
+            return Ok(partials);
+        };
+        let now = SystemTime::now();
+        for (name, kind) in entries {
+            let text = std::str::from_utf8(&name)
+                .ok()
+                .filter(|_| kind != Kind::Directory);
+            let Some(text) = text else {
+                self.quarantine(dir, PARTIAL, &name, "not a partial file of ours");
+                continue;
+            };
+            let found = dir.read(text).ok().and_then(|(file, len)| {
+                let since = file.metadata().ok()?.modified().ok()?;
+                Some((len, since))
+            });
+            if found.is_some_and(|(len, since)| partials.found(text, len, since, now)) {
+                continue;
+            }
+            match self.disk.unlink(dir, text) {
+                Ok(()) => self.recovery.swept += 1,
+                Err(e) => self.problem(dir, &name, &e),
+            }
+        }
+        Ok(partials)
     }
 
     fn problem(&mut self, dir: &Dir, name: &[u8], reason: &dyn ToString) {

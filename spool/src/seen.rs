@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::dir::Dir;
 use crate::disk::{Disk, Handle, lock};
-use crate::envelope::{Envelope, Proof};
+use crate::envelope::{Envelope, Origin, Proof};
 use crate::error::Error;
 use crate::group::Group;
 use crate::id::UserName;
@@ -36,24 +36,44 @@ const CROWD: usize = 65_536;
 /// What makes two deliveries the same.
 pub(crate) type Key = [u8; 32];
 
+/// What of a delivery says which transfer it is, besides its recipient.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sent<'a> {
+    pub(crate) xid: Option<&'a str>,
+    pub(crate) origin: &'a Origin,
+    pub(crate) wire: &'a blake3::Hash,
+}
+
+impl<'a> From<&'a Envelope> for Sent<'a> {
+    fn from(envelope: &'a Envelope) -> Sent<'a> {
+        Sent {
+            xid: envelope.facts.xid.as_deref(),
+            origin: &envelope.facts.origin,
+            wire: &envelope.wire.blake3,
+        }
+    }
+}
+
 /// The key of an item in `user`'s inbox, if its sender gave the transfer an id: BLAKE3 of transfer id, sender and
 /// recipient, each after its length in bytes (32 bits, little-endian), and the digest of the wire form.
 ///
 /// The sender is the user name, followed by the node for one of another host: two nodes may each have a `maint`, and
 /// count their transfers from 1. A local user needs no node to be told from others.
-pub(crate) fn key(envelope: &Envelope, user: &UserName) -> Option<Key> {
-    let xid = envelope.facts.xid.as_deref()?;
-    Some(digest(envelope, xid, user.as_str()))
+pub(crate) fn key<'a>(sent: impl Into<Sent<'a>>, user: &UserName) -> Option<Key> {
+    let sent = sent.into();
+    let xid = sent.xid?;
+    Some(digest(&sent, xid, user.as_str()))
 }
 
 /// The key of an item in the queue, made in the same way; the recipient is `to@place`, which no user is called.
-pub(crate) fn job_key(envelope: &Envelope, job: &Job) -> Option<Key> {
-    let xid = job.xid.as_deref().or(envelope.facts.xid.as_deref())?;
-    Some(digest(envelope, xid, &format!("{}@{}", job.to, job.place)))
+pub(crate) fn job_key<'a>(sent: impl Into<Sent<'a>>, job: &Job) -> Option<Key> {
+    let sent = sent.into();
+    let xid = job.xid.as_deref().or(sent.xid)?;
+    Some(digest(&sent, xid, &format!("{}@{}", job.to, job.place)))
 }
 
-fn digest(envelope: &Envelope, xid: &str, recipient: &str) -> Key {
-    let origin = &envelope.facts.origin;
+fn digest(sent: &Sent<'_>, xid: &str, recipient: &str) -> Key {
+    let origin = sent.origin;
     let node = origin.node.as_deref().filter(|_| origin.proof != Proof::Local);
     let mut hasher = blake3::Hasher::new();
     for part in [Some(xid), Some(&origin.user), node, Some(recipient)]
@@ -63,7 +83,7 @@ fn digest(envelope: &Envelope, xid: &str, recipient: &str) -> Key {
         hasher.update(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
         hasher.update(part.as_bytes());
     }
-    hasher.update(envelope.wire.blake3.as_bytes());
+    hasher.update(sent.wire.as_bytes());
     *hasher.finalize().as_bytes()
 }
 

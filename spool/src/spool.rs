@@ -22,6 +22,7 @@ use crate::inbox::{Inbox, Inboxes};
 use crate::index::{Index, Row};
 use crate::ledger::{Ledger, Limits, Payers, Usage};
 use crate::make::CLEAN;
+use crate::partial::Partials;
 use crate::queue::Queue;
 use crate::recover::Recovery;
 use crate::seen::{Key, Seen};
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) seen: Seen,
     pub(crate) keys: Busy<Key>,
+    pub(crate) partials: Partials,
     pub(crate) temporaries: AtomicU64,
     /// Holds the lock while it is open.
     pub(crate) lock: Handle,

@@ -8,12 +8,14 @@ use std::io::{self, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex};
 
-use crate::disk::{Handle, lock};
+use crate::disk::{Free, lock};
 use crate::envelope::{Measure, Stranger};
 use crate::error::{Error, Shortage};
 use crate::id::UserName;
 use crate::ledger::{Payers, Usage};
+use crate::partial::{PARTIAL_MIN, Transfer};
 use crate::spool::Shared;
+use crate::temporary::Temporary;
 
 /// Bytes that a form may have in memory.
 const BUFFER: usize = 64 * 1024;
@@ -21,6 +23,8 @@ const BUFFER: usize = 64 * 1024;
 const AHEAD: u64 = 16 << 20;
 /// Bytes between two looks at the free space.
 const LOOK: u64 = 16 << 20;
+/// Bytes read at a time when a form is resumed.
+const READ: usize = 1 << 20;
 
 /// Room for one file in inboxes and in the queue. Dropping it gives back whatever was not committed.
 #[derive(Debug)]
@@ -139,39 +143,8 @@ impl Drop for Account {
     }
 }
 
-/// A temporary file; dropping it removes it.
-#[derive(Debug)]
-pub(crate) struct Temporary {
-    shared: Arc<Shared>,
-    pub(crate) handle: Handle,
-    pub(crate) name: String,
-    /// The name is gone: the file was renamed to its place.
-    pub(crate) placed: bool,
-}
-
-impl Temporary {
-    pub(crate) fn create(shared: &Arc<Shared>) -> Result<Temporary, Error> {
-        let name = shared.temporary_name();
-        let handle = shared.disk.create(&shared.tmp, &name)?;
-        Ok(Temporary {
-            shared: shared.clone(),
-            handle,
-            name,
-            placed: false,
-        })
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if !self.placed {
-            // What cannot be removed now is swept when the spool is opened.
-            let _ = self.shared.disk.unlink(&self.shared.tmp, &self.name);
-        }
-    }
-}
-
-/// One form of a file (local, wire, or second fork) while it arrives. Dropping it removes what was written.
+/// One form of a file (local, wire, or second fork) while it arrives. Dropping it removes what was written, unless it
+/// is [`Staged::resumable`].
 #[derive(Debug)]
 pub struct Staged {
     account: Arc<Account>,
@@ -186,6 +159,8 @@ pub struct Staged {
     /// Length at which the free space is looked at again.
     look: u64,
     hasher: blake3::Hasher,
+    /// Whose partial it becomes when it is large enough.
+    transfer: Option<Transfer>,
 }
 
 impl Staged {
@@ -199,7 +174,46 @@ impl Staged {
             begun: 0,
             look: BUFFER as u64,
             hasher: blake3::Hasher::new(),
+            transfer: None,
         }
+    }
+
+    /// The form that a partial holds, read from its start; nothing when it cannot be read.
+    pub(crate) fn resumed(
+        account: Arc<Account>,
+        mut file: Temporary,
+        bytes: u64,
+    ) -> Result<Option<Staged>, Error> {
+        account.grow(false, bytes, bytes)?;
+        let mut hasher = blake3::Hasher::new();
+        let mut slice = vec![0; READ];
+        let mut at = 0;
+        while at < bytes {
+            let most = usize::try_from(bytes - at).unwrap_or(READ).min(READ);
+            let read = slice
+                .get_mut(..most)
+                .map(|slice| file.handle.file.read_at(slice, at));
+            match read {
+                Some(Ok(n @ 1..)) => {
+                    hasher.update(slice.get(..n).unwrap_or_default());
+                    at += n as u64;
+                }
+                Some(Err(e)) if e.kind() == io::ErrorKind::Interrupted => {}
+                _ => {
+                    file.spoil();
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(Staged {
+            file: Some(file),
+            written: bytes,
+            begun: bytes,
+            look: bytes,
+            hasher,
+            metered: false,
+            ..Staged::new(account)
+        }))
     }
 
     /// A form that is made from another one (the local form): counted against the quota only as far as it grows
@@ -210,12 +224,70 @@ impl Staged {
         self
     }
 
+    /// A form that counts in full, after all.
+    ///
+    /// # Errors
+    /// [`Error::OverQuota`] and [`Error::StrangerQuota`].
+    pub fn metered(mut self) -> Result<Staged, Error> {
+        if !self.metered {
+            self.account.grow(true, self.len(), self.len())?;
+            self.metered = true;
+        }
+        Ok(self)
+    }
+
+    /// The wire form of a transfer that its sender may go on with: once it is large, dropping it keeps it, and so does
+    /// a crash. A write that fails, a commit, [`Staged::discard`] and [`Staged::forgo`] end that.
+    #[must_use]
+    pub fn resumable(mut self, transfer: Transfer) -> Staged {
+        self.transfer = Some(transfer);
+        self
+    }
+
+    /// Keeps what there is so far for the sender to go on, if it is [`Staged::resumable`] and large. Only dropping it
+    /// would do without the last bytes, which are in memory.
+    pub fn keep(mut self) {
+        let shared = self.account.shared.clone();
+        if self.len() < PARTIAL_MIN || self.spill(&shared).is_err() {
+            return self.discard();
+        }
+        self.adopt();
+    }
+
+    /// Throws it away.
+    pub fn discard(mut self) {
+        self.forgo();
+    }
+
+    /// Its sender will not go on with it, whatever becomes of it: dropping it throws it away.
+    pub fn forgo(&mut self) {
+        self.transfer = None;
+        if let Some(file) = &mut self.file {
+            file.spoil();
+        }
+    }
+
+    /// Once it is large, its place is in `partial/`.
+    fn adopt(&mut self) {
+        if let (PARTIAL_MIN.., Some(file)) = (self.written, &mut self.file)
+            && let Some(transfer) = self.transfer.take()
+            && !file.is_partial()
+        {
+            file.adopt(transfer);
+        }
+    }
+
     /// Takes the next bytes.
     ///
     /// # Errors
     /// [`Error::TooLarge`], [`Error::OverQuota`], [`Error::StrangerQuota`] and [`Error::NoRoom`] as soon as it is
-    /// known; [`Error::Io`]. None of `bytes` is part of the form then.
+    /// known; [`Error::Superseded`], [`Error::Io`]. None of `bytes` is part of the form then, and nothing of it is
+    /// kept.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.take(bytes).inspect_err(|_| self.forgo())
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let more = bytes.len() as u64;
         let len = self.len().saturating_add(more);
         let shared = self.account.shared.clone();
@@ -234,11 +306,12 @@ impl Staged {
         if bytes.len() > BUFFER {
             let written = self.written;
             let file = self.file(&shared)?;
-            shared.disk.write_at(&file.handle, bytes, written)?;
+            file.write_at(bytes, written)?;
             self.written += more;
         } else {
             self.buffer.extend_from_slice(bytes);
         }
+        self.adopt();
         self.begin_writing(&shared);
         self.hasher.update(bytes);
         Ok(())
@@ -266,7 +339,7 @@ impl Staged {
         let written = self.written;
         let buffer = std::mem::take(&mut self.buffer);
         let file = self.file(shared)?;
-        let result = shared.disk.write_at(&file.handle, &buffer, written);
+        let result = file.write_at(&buffer, written);
         let len = buffer.len() as u64;
         self.buffer = buffer;
         result?;
@@ -305,12 +378,13 @@ impl Staged {
     pub(crate) fn finish(mut self, tail: &[u8]) -> Result<Temporary, Error> {
         let shared = self.account.shared.clone();
         self.buffer.extend_from_slice(tail);
-        let file = match self.file.take() {
+        let mut file = match self.file.take() {
             Some(file) => file,
             None => Temporary::create(&shared)?,
         };
+        file.complete()?;
         if !self.buffer.is_empty() {
-            shared.disk.write_at(&file.handle, &self.buffer, self.written)?;
+            file.write_at(&self.buffer, self.written)?;
         }
         shared.disk.sync(&file.handle)?;
         Ok(file)
@@ -321,7 +395,7 @@ impl Shared {
     /// Whether `more` bytes would leave enough free.
     pub(crate) fn look_for_room(&self, more: u64) -> Result<(), Error> {
         let min_free = lock(&self.ledger).limits.min_free;
-        let free = self.disk.free(&self.tmp)?;
+        let free = self.room(more, min_free)?;
         let shortage = if free.bytes.checked_sub(more).is_none_or(|left| left < min_free) {
             Shortage::Reserve {
                 free: free.bytes,
@@ -337,6 +411,19 @@ impl Shared {
             path: self.root.path.clone(),
             shortage,
         })
+    }
+
+    /// What is free, after partials that only wait have given way, if that is enough then.
+    fn room(&self, more: u64, min_free: u64) -> Result<Free, Error> {
+        loop {
+            let free = self.disk.free(&self.tmp)?;
+            let needed = more.saturating_add(min_free);
+            let short = needed > free.bytes || !free.inodes;
+            let helps = needed <= free.bytes.saturating_add(self.partials.waiting());
+            if !(short && helps && self.partials.evict()) {
+                return Ok(free);
+            }
+        }
     }
 }
 

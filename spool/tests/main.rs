@@ -7,6 +7,7 @@ mod crash;
 mod format;
 mod life;
 mod model;
+mod partial;
 mod queue;
 mod queue_crash;
 mod queue_format;

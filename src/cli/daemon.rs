@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use uft_spool::{Chapter, Envelope, SpoolId, UserName};
+use uft_spool::{Chapter, Envelope, JobSummary, SpoolId, UserName};
 
 use super::exit::{Exit, Failure};
 use crate::display::shown;
@@ -19,6 +19,15 @@ pub(crate) struct Daemon {
     pub(crate) socket: PathBuf,
     /// Another user's inbox: administrators only.
     pub(crate) user: Option<UserName>,
+}
+
+/// What is known of a job, and what happened to it.
+#[derive(Debug)]
+pub(crate) enum Story {
+    /// It is in the queue.
+    Queued(Box<JobInfo>, Box<Envelope>, Vec<Chapter>),
+    /// It has left it.
+    Ended(Box<JobSummary>, Vec<Chapter>),
 }
 
 impl Daemon {
@@ -139,10 +148,11 @@ impl Daemon {
     }
 
     /// One job of the queue, the record of its item, and what happened to it.
-    pub(crate) fn story(&self, id: SpoolId) -> Result<(JobInfo, Envelope, Vec<Chapter>), Failure> {
+    pub(crate) fn story(&self, id: SpoolId) -> Result<Story, Failure> {
         let user = self.user.clone();
         match self.only(&Request::QueueShow { user, id })? {
-            Answer::Story { job, envelope, story } => Ok((*job, *envelope, story)),
+            Answer::Story { job, envelope, story } => Ok(Story::Queued(job, envelope, story)),
+            Answer::Ended { job, story } => Ok(Story::Ended(job, story)),
             other => Err(unexpected(&other)),
         }
     }
@@ -206,7 +216,7 @@ pub(crate) fn unexpected(answer: &Answer) -> Failure {
         Answer::Event(_) => "an event",
         Answer::Status(_) => "its status",
         Answer::Way(_) => "a route",
-        Answer::Job(_) | Answer::Story { .. } => "a job of the queue",
+        Answer::Job(_) | Answer::Story { .. } | Answer::Ended { .. } => "a job of the queue",
         Answer::Done { .. } => "that it is done",
         Answer::Refused { .. } => "a refusal",
     };

@@ -97,7 +97,7 @@ impl From<&ClientError> for Exit {
             ClientError::Unreachable { .. } => Exit::Unreachable,
             ClientError::Refused { code, .. } => refused(*code),
             ClientError::Protocol { .. } => Exit::Protocol,
-            ClientError::Lost { .. } | ClientError::TimedOut { .. } => Exit::Temporary,
+            ClientError::Lost { .. } | ClientError::TimedOut { .. } | ClientError::Changed => Exit::Temporary,
             ClientError::Body(body) if body.misfit => Exit::DataError,
             ClientError::Body(_) => Exit::NoInput,
             ClientError::Local(error) => Exit::from(error),

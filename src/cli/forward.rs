@@ -16,7 +16,7 @@ use super::exit::{Exit, Failure};
 use super::form::{Source, View};
 use super::send::carry::{Carrier, Manner, Outgoing};
 use super::send::input::Pieces;
-use super::send::{login_name, transfer_id};
+use super::send::{login_name, transfer};
 use super::units;
 use crate::client::{Endpoint, Parcel};
 use crate::local::ItemInfo;
@@ -137,6 +137,6 @@ fn parcel(daemon: &Daemon, id: SpoolId, item: &ItemInfo, to: &Recipient) -> Resu
             .map(|attribute| (attribute.key.clone(), attribute.value.clone()))
             .collect(),
         aux,
-        xid: Some(transfer_id()?),
+        xid: Some(transfer::random()?),
     })
 }

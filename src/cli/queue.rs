@@ -7,11 +7,11 @@ use std::fmt::Write;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use uft_spool::{Chapter, Envelope, SpoolId, State};
+use uft_spool::{Chapter, Envelope, JobSummary, SpoolId, State, UserName};
 use unicode_width::UnicodeWidthStr;
 
 use super::console::Console;
-use super::daemon::Daemon;
+use super::daemon::{Daemon, Story};
 use super::exit::{Exit, Failure};
 use super::item::{self, Clock, rfc3339};
 use super::units;
@@ -319,8 +319,33 @@ struct ChapterJson<'a> {
     text: &'a str,
 }
 
+impl ChapterJson<'_> {
+    fn of(chapter: &Chapter) -> ChapterJson<'_> {
+        ChapterJson {
+            at: rfc3339(chapter.at),
+            text: &chapter.text,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct EndedJson<'a> {
+    id: u64,
+    state: &'static str,
+    from: &'a str,
+    to: String,
+    name: Option<&'a str>,
+    size: u64,
+    queued: String,
+    owner: Option<&'a str>,
+    story: Vec<ChapterJson<'a>>,
+}
+
 fn show(console: Console, daemon: &Daemon, id: SpoolId, json: bool) -> Result<(), Failure> {
-    let (info, envelope, story) = daemon.story(id)?;
+    let (info, envelope, story) = match daemon.story(id)? {
+        Story::Queued(info, envelope, story) => (info, envelope, story),
+        Story::Ended(summary, story) => return show_ended(console, &summary, &story, json),
+    };
     // A trail that makes no sense was refused when the file came; the attributes are shown all the same.
     let trail = Trail::read(&envelope.facts.attributes).unwrap_or_default();
     if !json {
@@ -341,14 +366,51 @@ fn show(console: Console, daemon: &Daemon, id: SpoolId, json: bool) -> Result<()
         via: &trail.via,
         link: job.link.as_deref(),
         xid: job.xid.as_deref().or(envelope.facts.xid.as_deref()),
-        story: story
-            .iter()
-            .map(|chapter| ChapterJson {
-                at: rfc3339(chapter.at),
-                text: &chapter.text,
-            })
-            .collect(),
+        story: story.iter().map(ChapterJson::of).collect(),
     }))
+}
+
+/// A job that has left the queue.
+fn show_ended(console: Console, summary: &JobSummary, story: &[Chapter], json: bool) -> Result<(), Failure> {
+    let job = &summary.job;
+    if json {
+        return console.line(&display::json(&EndedJson {
+            id: summary.id.get(),
+            state: "gone",
+            from: &summary.from,
+            to: format!("{}@{}", job.to, job.place),
+            name: summary.name.as_deref(),
+            size: summary.size,
+            queued: rfc3339(job.queued),
+            owner: job.owner.as_ref().map(UserName::as_str),
+            story: story.iter().map(ChapterJson::of).collect(),
+        }));
+    }
+    let mut lines = chapters(story, &mut Clock::new());
+    let mut fact = |key: &str, value: String| lines.push(format!("{key:<13}{value}"));
+    fact("job", format!("{}, gone", summary.id));
+    fact("to", shown(&format!("{}@{}", job.to, job.place)));
+    fact("from", shown(&summary.from));
+    if let Some(name) = &summary.name {
+        fact("name", shown(name));
+    }
+    fact("size", format!("{} bytes", summary.size));
+    console.lines(|out| {
+        use std::io::Write;
+        lines.iter().try_for_each(|line| writeln!(out, "{line}"))
+    })
+}
+
+/// What happened, a line each, and a blank line.
+fn chapters(story: &[Chapter], clock: &mut Clock) -> Vec<String> {
+    let mut lines: Vec<String> = story
+        .iter()
+        .map(|chapter| format!("{}  {}", clock.at(chapter.at), shown(&chapter.text)))
+        .collect();
+    if !lines.is_empty() {
+        lines.push(String::new());
+    }
+    lines
 }
 
 /// A job for people: what happened to it, then how it stands.
@@ -356,13 +418,7 @@ fn page(info: &JobInfo, envelope: &Envelope, trail: &Trail, story: &[Chapter]) -
     let (summary, facts) = (&info.summary, &envelope.facts);
     let (job, progress) = (&summary.job, &summary.progress);
     let mut clock = Clock::new();
-    let mut out: Vec<String> = story
-        .iter()
-        .map(|chapter| format!("{}  {}", clock.at(chapter.at), shown(&chapter.text)))
-        .collect();
-    if !out.is_empty() {
-        out.push(String::new());
-    }
+    let mut out = chapters(story, &mut clock);
     let mut fact = |key: &str, value: String| out.push(format!("{key:<13}{value}"));
     fact("job", format!("{}, {}", summary.id, word(summary.state)));
     if let Some(reason) = reason(info) {

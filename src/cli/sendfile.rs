@@ -151,7 +151,7 @@ pub(crate) struct WayArgs {
     /// The longest wait for each step of the conversation: 30s, 5m
     #[arg(long, value_name = "DUR", default_value = "2m", value_parser = units::duration)]
     pub(crate) timeout: Duration,
-    /// Further attempts when a failure may pass; the file is never stored twice for it
+    /// Further attempts when a failure may pass: a large file goes on where it was, and none is stored twice
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub(crate) retries: u32,
     /// Say nothing of what went well

@@ -120,6 +120,7 @@ fn report(
             bytes: heard.bytes.filter(|_| failed.is_none()),
             seconds,
             digest: None,
+            resumed_at: None,
             job: job.map(SpoolId::get),
         }));
     }

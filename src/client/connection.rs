@@ -138,18 +138,19 @@ impl Connection {
             attributes,
             aux: parcel.aux.is_some(),
         };
-        let mut feed = Feed::new(Some(body), parcel.aux);
+        let digest = delivery.attributes.iter().find(|a| a.key == "DIGEST");
+        let mut feed = Feed::new(Some(body), parcel.aux).announced(digest.map(|a| a.value.clone()));
         let ended = self
             .errand(Errand::Deliver(Box::new(delivery)), &mut feed, watch)
             .await?;
-        let digest = format!("blake3:{}", feed.hasher.finalize().to_hex());
         Ok(Receipt {
             code: ended.yes.code,
             text: ended.yes.text,
             id: ended.yes.id,
             job: ended.yes.job,
             bytes: feed.sent,
-            digest,
+            digest: feed.digest(),
+            resumed_at: feed.resumed_at,
         })
     }
 
@@ -238,7 +239,7 @@ impl Connection {
                         step: At::Peer.to_string(),
                     });
                 }
-                Action::NeedBytes | Action::WantBody { .. } | Action::Closed => {
+                Action::NeedBytes | Action::WantBody { .. } | Action::WantPrefix(_) | Action::Closed => {
                     return Err(self.unwelcome(last_heard));
                 }
             }
@@ -296,6 +297,11 @@ impl Connection {
                     tell_watcher(&event, watch);
                     match event {
                         Event::Bulk(line) => bulk.push(line),
+                        Event::Resumed { offset, .. } => {
+                            let at = offset.unwrap_or(feed.sent);
+                            feed.resumed_at = Some(at);
+                            watch(Notice::Resumed { at });
+                        }
                         event => {
                             if let Some(end) = ending(event) {
                                 return end.map(|yes| Ended { yes, bulk });
@@ -315,14 +321,18 @@ impl Connection {
                 Action::WantBody { fork, most } => {
                     let (slice, last) = feed.next(fork, most).await?;
                     if fork == Fork::Data {
-                        feed.hasher.update(&slice);
-                        feed.sent += slice.len() as u64;
+                        feed.count(&slice);
                         if last && self.ours {
-                            let digest = format!("blake3:{}", feed.hasher.finalize().to_hex());
+                            let digest = feed.digest();
                             self.dialogue.attribute("DIGEST", &digest);
+                            watch(Notice::Digest(digest));
                         }
                     }
                     self.dialogue.body(slice, last);
+                }
+                Action::WantPrefix(held) => {
+                    let fits = feed.fits(&held).await?;
+                    self.dialogue.prefix(fits);
                 }
                 Action::Closed => {
                     return Err(ClientError::Lost {
@@ -398,7 +408,7 @@ impl Connection {
             let mut action = self.dialogue.poll(&mut self.input);
             loop {
                 match action {
-                    Action::Closed | Action::WantBody { .. } => return,
+                    Action::Closed | Action::WantBody { .. } | Action::WantPrefix(_) => return,
                     Action::NeedBytes if self.ended => {
                         action = self.dialogue.peer_closed();
                         continue;
@@ -458,6 +468,7 @@ fn ending(event: Event) -> Option<Result<Yes, ClientError>> {
             code: code.0,
             text,
         })),
+        Event::Changed { .. } => Some(Err(ClientError::Changed)),
         Event::Unfit { why, .. } => Some(Err(ClientError::Unfit(why))),
         Event::Lost { at, .. } => Some(Err(ClientError::Lost { step: at.to_string() })),
         Event::NotTried { .. } => Some(Err(ClientError::Lost {

@@ -142,11 +142,12 @@ pub struct Parcel {
     pub spec: TypeSpec,
     /// File name.
     pub name: Option<String>,
-    /// Attributes: key and value.
+    /// Attributes: key and value. With `DIGEST` (`blake3:<hex>` of the wire form) among them, a file that the server has
+    /// already is not sent again.
     pub attributes: Vec<(String, String)>,
     /// The second fork.
     pub aux: Option<Bytes>,
-    /// Transfer id, so that a repeat is not stored twice.
+    /// Transfer id, so that a repeat is not stored twice, and a large file goes on where it broke off.
     pub xid: Option<String>,
 }
 
@@ -172,9 +173,16 @@ pub enum Notice {
     Heard(String),
     /// Bytes of this file sent so far.
     Progress {
-        /// Bytes of the wire form.
+        /// Bytes of the wire form, those included that the server had already.
         sent: u64,
     },
+    /// The file goes on where an earlier attempt at it ended.
+    Resumed {
+        /// At this byte of the wire form.
+        at: u64,
+    },
+    /// `blake3:<hex>` of the file at hand, all of which was read.
+    Digest(String),
     /// Something the user should know.
     Warning(String),
 }
@@ -197,6 +205,8 @@ pub struct Receipt {
     pub bytes: u64,
     /// `blake3:<hex>` of the wire form.
     pub digest: String,
+    /// The byte at which it went on, if an earlier attempt had begun it.
+    pub resumed_at: Option<u64>,
 }
 
 /// Why something was not done.
@@ -250,6 +260,9 @@ pub enum ClientError {
         /// How long we waited.
         after: Duration,
     },
+    /// What the server had of the transfer was not of this file, and is thrown away: the next attempt begins anew.
+    #[error("the server has the beginning of another file")]
+    Changed,
     /// Our own side could not go on.
     #[error(transparent)]
     Body(#[from] BodyError),

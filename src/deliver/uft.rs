@@ -8,7 +8,6 @@
 //!
 //! Source: `docs/protocol.md`, "Relay".
 
-use std::fs::File;
 use std::io::Read;
 use std::sync::Arc;
 
@@ -121,7 +120,9 @@ fn outcome(error: &ClientError) -> Outcome {
         | ClientError::NoRandomBits(_)
         | ClientError::Local(_)
         | ClientError::NotAdmitted { .. } => Outcome::Down(said),
-        ClientError::Lost { .. } | ClientError::TimedOut { .. } => Outcome::Later(said),
+        ClientError::Lost { .. } | ClientError::TimedOut { .. } | ClientError::Changed => {
+            Outcome::Later(said)
+        }
         ClientError::Body(_) => Outcome::Broken(said),
         ClientError::Unfit(_) => Outcome::Never(said),
         ClientError::Refused { code, .. } => refused(*code, said),
@@ -243,26 +244,22 @@ fn sender(item: &QueuedItem, node: &str) -> Result<(String, Vec<(String, String)
 
 /// The wire form of an item: as it is kept, or made again from the local form.
 struct Source {
-    file: File,
-    bytes: u64,
+    /// As it is kept.
+    kept: Content,
     restorer: Option<Restorer>,
 }
 
 impl Source {
     fn open(spool: &Spool, item: &QueuedItem) -> Result<Source, Error> {
         let facts = &item.envelope.facts;
-        let (content, restorer) = match spool.open_job(item.id, Form::Wire) {
+        let (kept, restorer) = match spool.open_job(item.id, Form::Wire) {
             Err(Error::NotKept { .. }) if facts.exact => {
                 let restorer = Restorer::new(&facts.spec, facts.attribute("CHARSET"));
                 (spool.open_job(item.id, Form::Local)?, Some(restorer))
             }
             other => (other?, None),
         };
-        Ok(Source {
-            file: content.file,
-            bytes: content.bytes,
-            restorer,
-        })
+        Ok(Source { kept, restorer })
     }
 
     /// Reads to the end, or until nobody wants more.
@@ -271,14 +268,14 @@ impl Source {
             message,
             misfit: false,
         };
-        while self.bytes > 0 {
-            let most = usize::try_from(self.bytes).unwrap_or(PIECE).min(PIECE);
+        while self.kept.bytes > 0 {
+            let most = usize::try_from(self.kept.bytes).unwrap_or(PIECE).min(PIECE);
             let mut piece = vec![0; most];
-            if let Err(err) = self.file.read_exact(&mut piece) {
+            if let Err(err) = self.kept.file.read_exact(&mut piece) {
                 let _ = to.blocking_send(Err(failed(format!("item cannot be read: {err}"))));
                 return;
             }
-            self.bytes -= most as u64;
+            self.kept.bytes -= most as u64;
             let piece = match &mut self.restorer {
                 None => piece,
                 Some(restorer) => {

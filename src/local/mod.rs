@@ -213,6 +213,13 @@ pub enum Answer {
         /// From its beginning; short when it was made before the daemon's index.
         story: Vec<Chapter>,
     },
+    /// A job that has left the queue, as it was then, and what had happened to it.
+    Ended {
+        /// The job.
+        job: Box<JobSummary>,
+        /// From its beginning.
+        story: Vec<Chapter>,
+    },
     /// It is done.
     Done {
         /// The items that came of it, if any: recipient and number there.

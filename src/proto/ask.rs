@@ -7,6 +7,7 @@ use uft_spool::SpoolId;
 
 use super::command::{AgentKey, Auth, Fork};
 use super::draft::Draft;
+use super::held::Held;
 use super::proof::{Nonce, Tag};
 use super::query::Query;
 use super::reply::Reply;
@@ -44,6 +45,10 @@ pub enum Ask {
     Open(Opening),
     /// `USER`: is there such a recipient? One word, lower case, otherwise as it came. [`Answer::Recipient`]
     Recipient(String),
+    /// `META XID`, before the bytes: what is there of this transfer already? What is answered stays the driver's to
+    /// go on with until the first burst of `DATA` or the end of the file: its draft says in `offset` whether the client
+    /// goes on from there. [`Answer::Held`]
+    Transfer(Box<Draft>),
     /// `DATA` or `AUXDATA`: may `count` bytes come? [`Answer::Done`]
     Burst {
         /// Which of the two.
@@ -117,6 +122,8 @@ pub enum Answer {
     Stored(Option<SpoolId>),
     /// Yes; the number in the queue of a file that goes on to another node.
     Queued(SpoolId),
+    /// Yes; what there is.
+    Held(Held),
     /// The lines of the result, at most 190 bytes each.
     Lines(Vec<String>),
     /// Yes; and our own proof.

@@ -7,7 +7,7 @@
 //!
 //! | server | manner |
 //! |---|---|
-//! | ours | no waiting: a small file goes out in one piece, from `FILE` to its bytes to `EOF`; of a large one the head is answered first, then bursts of 1 MiB follow one another |
+//! | ours | no waiting: a small file goes out in one piece, from `FILE` to its bytes to `EOF`; of a large one the head is answered first, and may be answered with where to go on, then bursts of 1 MiB follow one another |
 //! | UFT/2 of the field | every line waits for its reply; a burst is no larger than the herald says, and waits for 3xx |
 //! | UFT/1 (herald 1xx) | the same, but no `META`, no `AUXDATA`, and a burst follows its `DATA` at once |
 //!
@@ -27,6 +27,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::command::Fork;
 use super::errand::{Action, At, DialogueOptions, Errand, Event, Identity, NotProven};
+use super::held::Held;
 use super::herald::{Herald, NotWelcome};
 use super::line::{Frame, Framer, LINE_MAX, is_blank, text};
 use super::proof::{Credentials, Exchange, Role, Secret};
@@ -85,6 +86,10 @@ struct Work {
     late: Vec<Line>,
     /// The slice at hand, and whether it is the fork's last.
     slice: Option<(Bytes, bool)>,
+    /// What the server has of it, to be compared.
+    held: Held,
+    /// Which bytes it has was said: the server can know that it has them all.
+    digested: bool,
     /// A second fork follows.
     aux: bool,
     /// Its end was reported.
@@ -155,6 +160,25 @@ impl Dialogue {
     pub fn body(&mut self, wire: Bytes, last: bool) {
         if let Some(work) = &mut self.work {
             work.slice = Some((wire, last)).filter(|_| !work.settled);
+        }
+    }
+
+    /// The answer to [`Action::WantPrefix`]: whether the file fits what the server has of it.
+    pub fn prefix(&mut self, fits: bool) {
+        let Some(work) = self.work.as_mut().filter(|work| !work.settled) else {
+            return;
+        };
+        let errand = work.errand;
+        match std::mem::replace(&mut work.held, Held::Nothing) {
+            Held::Nothing => {}
+            _ if !fits => {
+                self.settle();
+                self.event(Event::Changed { errand });
+            }
+            held => {
+                let offset = work.resume(held);
+                self.event(Event::Resumed { errand, offset });
+            }
         }
     }
 
@@ -366,6 +390,11 @@ impl Dialogue {
                     });
                 }
                 self.work.take_if(|_| at == At::Query);
+            }
+            (At::Transfer, _) => {
+                if let Some(work) = self.work.as_mut().filter(|work| !work.settled) {
+                    work.heard_of(Held::parse(text));
+                }
             }
             (At::Herald | At::File | At::User | At::Type | At::Attribute | At::Burst, _) => {}
         }

@@ -575,7 +575,7 @@ fn an_attribute_can_follow_the_bytes() {
                     dialogue.body(Bytes::from_static(b"hi"), true);
                 }
                 Action::Event(Event::Sent(line)) => lines.push(line),
-                Action::Event(_) => {}
+                Action::Event(_) | Action::WantPrefix(_) => {}
                 Action::Closed => break,
             }
         }

@@ -44,12 +44,14 @@ pub struct Draft {
     pub name: Option<String>,
     /// The type; `None` when no `TYPE` was sent, which means I.
     pub spec: Option<TypeSpec>,
-    /// The attributes in order of arrival, `NAME`, `XID` and `DIGEST` not among them.
+    /// The attributes in order of arrival, `NAME`, `XID`, `OFFSET` and `DIGEST` not among them.
     pub attributes: Vec<Attribute>,
     /// The charset of the wire form, from `CHARSET` or a synonym; also among the attributes.
     pub charset: Option<String>,
     /// The sender's transfer id: 1 to [`XID_MAX`] printable ASCII characters without blanks.
     pub xid: Option<String>,
+    /// The client goes on from this byte of what was offered (`META OFFSET`): `1 <= offset`.
+    pub offset: Option<u64>,
     /// The digest that the bytes must have.
     pub digest: Option<Expected>,
     /// What the recipient should know.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use uft_spool::{Attribute, SpoolId, TypeSpec};
 
 use super::command::Fork;
+use super::held::Held;
 use super::proof::{Credentials, Nonce};
 use super::reply::Code;
 
@@ -111,6 +112,10 @@ pub enum Action {
         /// Its largest length, in bytes.
         most: usize,
     },
+    /// The server has this of the file already. Call [`Dialogue::prefix`](super::Dialogue::prefix): does the file begin
+    /// with [`Held::Part`], is it as a whole what `DIGEST` among its attributes says ([`Held::All`])? If so, the next
+    /// slice is the one behind.
+    WantPrefix(Held),
     /// Something happened.
     Event(Event),
     /// Close the connection; nothing more will happen.
@@ -118,7 +123,7 @@ pub enum Action {
 }
 
 /// Something that happened. Texts of the server are hostile, and are as they came. Every errand ends with exactly one
-/// of `Delivered`, `Done`, `Refused`, `Unfit`, `Lost`, `NotTried`.
+/// of `Delivered`, `Done`, `Refused`, `Changed`, `Unfit`, `Lost`, `NotTried`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The server said who it is.
@@ -163,6 +168,13 @@ pub enum Event {
         /// Its text.
         text: String,
     },
+    /// The file goes on where an earlier attempt at it ended.
+    Resumed {
+        /// This errand.
+        errand: usize,
+        /// At this byte; `None` when the server has all of it.
+        offset: Option<u64>,
+    },
     /// A line of bulk output (6xx), without its number.
     Bulk(String),
     /// The server has the file: 2xx to `EOF`.
@@ -197,6 +209,12 @@ pub enum Event {
         code: Code,
         /// Its text.
         text: String,
+    },
+    /// What the server has of this transfer is not of this file. It was told to throw that away: the next attempt begins
+    /// at the start.
+    Changed {
+        /// This errand.
+        errand: usize,
     },
     /// Not even tried: it cannot be said to any server.
     Unfit {
@@ -236,6 +254,8 @@ pub enum At {
     Type,
     /// The reply to an attribute.
     Attribute,
+    /// The reply to `META XID`.
+    Transfer,
     /// The reply to `DATA` or `AUXDATA`.
     Data,
     /// The reply to the bytes of a burst.
@@ -261,6 +281,7 @@ impl fmt::Display for At {
             At::User => "USER",
             At::Type => "TYPE",
             At::Attribute => "META",
+            At::Transfer => "META XID",
             At::Data => "DATA",
             At::Burst => "data",
             At::Eof => "EOF",

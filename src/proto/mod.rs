@@ -9,6 +9,7 @@
 //! | `draft` | what was said of a file so far |
 //! | `reply`, `refusal` | what the server says, and the one table of refusals |
 //! | `herald` | the first line of a server |
+//! | `held` | what a server has of a transfer already |
 //! | `proof` | how two gateways prove to each other who they are |
 //! | `dialogue` | the client side of a connection |
 //! | `errand` | what a dialogue and its driver say to each other |
@@ -24,6 +25,7 @@ mod command;
 mod dialogue;
 mod draft;
 mod errand;
+mod held;
 mod herald;
 mod line;
 #[cfg(test)]
@@ -35,6 +37,8 @@ mod reply;
 mod session;
 #[cfg(test)]
 mod transcript_tests;
+#[cfg(test)]
+mod transfer_tests;
 mod wording;
 
 pub use ask::{Answer, Ask, Closing, Opening, PeerClaim, Phase, Step};
@@ -43,6 +47,7 @@ pub use command::{AgentKey, Auth, BadCount, Command, FileLine, Fork, PeerLine, R
 pub use dialogue::{Dialogue, FIELD_BURST_MAX, ONE_PIECE_MAX, OUR_BURST_MAX};
 pub use draft::{ATTRIBUTE_BYTES_MAX, ATTRIBUTES_MAX, Draft, Expected, NAME_MAX, XID_MAX};
 pub use errand::{Action, At, Delivery, DialogueOptions, Errand, Event, Identity, NotProven};
+pub use held::Held;
 pub use herald::{Greeting, Herald, NotWelcome};
 pub use line::{Frame, Framer, LINE_MAX, text};
 pub use query::{BadQuery, Query};

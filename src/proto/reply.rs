@@ -10,6 +10,8 @@ use std::fmt;
 use bytes::{BufMut, BytesMut};
 use uft_spool::SpoolId;
 
+use super::held::Held;
+
 /// Longest line that we send, in bytes, with CR LF. Field clients read into buffers of about 200 bytes.
 pub const REPLY_MAX: usize = 199;
 
@@ -98,6 +100,12 @@ impl Reply {
     pub(super) fn okay(verb: &str) -> Reply {
         let verb = clean(verb, VERB_SHOWN);
         Reply::new(200, &format!("{verb}; {verb} okay"))
+    }
+
+    /// The reply to `META XID`.
+    pub(super) fn held(verb: &str, held: Held) -> Reply {
+        let verb = clean(verb, VERB_SHOWN);
+        Reply::new(200, &format!("{verb}; {verb} okay{held}"))
     }
 
     /// The result of a query: 699 lines, then 200. A client of the field misprints a 699 without text, so an empty

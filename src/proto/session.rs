@@ -32,19 +32,22 @@
 //!    is what clients in the field notice.
 //! 4. Every addressed file ends in exactly one [`Ask::Commit`] or [`Ask::Discard`], at the latest before [`Step::Close`].
 //! 5. What was said of one file never appears on the next: `EOF` and `ABORT` start a new draft, accepted or not.
-//! 6. Refusals in a row are counted; whoever speaks another protocol is shown out.
-//! 7. `PEER` comes before every `FILE`, once. Whatever else is said with it ends the session: what follows was meant as
+//! 6. A transfer that broke off goes on where the driver says that it did, and nowhere else.
+//! 7. Refusals in a row are counted; whoever speaks another protocol is shown out.
+//! 8. `PEER` comes before every `FILE`, once. Whatever else is said with it ends the session: what follows was meant as
 //!    a gateway's, and must not be taken from somebody who is none.
 //!
 //! Sources: RFC 1440; `docs/protocol.md` for the numbers, and for where and why this differs from older servers.
 
 mod answers;
+mod transfer;
 
 use bytes::BytesMut;
 
 use super::ask::{Answer, Ask, Closing, Opening, PeerClaim, Phase, Step};
 use super::command::{Command, FileLine, Fork, PeerLine, Request};
 use super::draft::Draft;
+use super::held::Held;
 use super::herald::Greeting;
 use super::line::{Frame, Framer, LINE_MAX};
 use super::query::BadQuery;
@@ -76,8 +79,13 @@ pub struct Session {
     draft: Draft,
     /// Why the file cannot be taken any more, although the session is in step.
     spoiled: Option<Refusal>,
-    /// Bytes of `DATA` that the driver has confirmed for this file: `received <= i64::MAX`.
+    /// Bytes of `DATA` that the driver has confirmed for this file, those that it had already included:
+    /// `received <= i64::MAX`.
     received: u64,
+    /// The first burst of `DATA` was asked for.
+    begun: bool,
+    /// So many bytes were offered to go on from.
+    offered: Option<u64>,
     /// Numbers in 118 and 119 lines. They count within the session: the real number of an item is not known before it
     /// is committed, and strangers need not learn how much a host receives.
     server_sequence: u32,
@@ -109,6 +117,7 @@ enum State {
 enum Pending {
     Open(FileLine),
     Recipient(String),
+    Transfer { verb: String },
     Burst { fork: Fork, count: u64 },
     BurstEnd { fork: Fork, count: u64 },
     Commit { quit: bool },
@@ -142,6 +151,8 @@ impl Session {
             draft: Draft::default(),
             spoiled: None,
             received: 0,
+            begun: false,
+            offered: None,
             server_sequence: 0,
             user_sequence: 0,
             refusals: 0,
@@ -292,13 +303,7 @@ impl Session {
                 }
                 self.acknowledge(Reply::okay(&verb))
             }
-            Request::Attribute { key, value } => match self.draft.attribute(key, &value, latin1) {
-                Ok(()) => self.acknowledge(Reply::okay(&verb)),
-                Err(refusal) => {
-                    self.spoiled.get_or_insert_with(|| refusal.clone());
-                    self.refuse(&refusal)
-                }
-            },
+            Request::Attribute { key, value } => self.attribute(verb, key, &value, latin1),
             Request::Burst(fork, count) => {
                 self.burst(fork, count.map_err(|bad| Refusal::BadCount { count: bad.0 }))
             }
@@ -369,6 +374,7 @@ impl Session {
             Err(refusal) => self.refuse_and_end(&refusal),
             Ok(count) => {
                 let draft = Box::new(self.draft.clone());
+                self.begun |= fork == Fork::Data;
                 self.ask(Pending::Burst { fork, count }, Ask::Burst { fork, count, draft })
             }
         }
@@ -423,6 +429,8 @@ impl Session {
     fn new_draft(&mut self) -> Draft {
         self.spoiled = None;
         self.received = 0;
+        self.begun = false;
+        self.offered = None;
         let next = self.draft.next();
         std::mem::replace(&mut self.draft, next)
     }

@@ -182,7 +182,13 @@ impl Words {
                 .push(format!("{key} is not sent: it is longer than the server takes"));
             return;
         }
-        self.lines.push((At::Attribute, line));
+        // What our own server has of the transfer stands in its reply.
+        let at = if manner.ours && key == "XID" {
+            At::Transfer
+        } else {
+            At::Attribute
+        };
+        self.lines.push((at, line));
     }
 }
 

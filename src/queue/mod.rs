@@ -41,7 +41,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch as channel};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 use uft_spool::{Error, JobSummary, QueuedItem, Spool, SpoolId, State, UserName};
 
 use self::errand::{Errand, fail};
@@ -85,10 +85,13 @@ pub(crate) struct Settings {
 
 /// What the rest of the daemon does for the queue.
 pub(crate) struct Hooks {
-    /// The inboxes that a name stands for: none, if there is no such user.
-    pub(crate) inboxes: Box<dyn Fn(&UserName) -> Vec<UserName> + Send + Sync>,
+    /// Puts a job into the inboxes that a name of this host stands for, and ends it; `Err`: why not, and whether for
+    /// good. Blocks.
+    pub(crate) home: Box<dyn Fn(SpoolId, &UserName) -> Result<(), (String, bool)> + Send + Sync>,
     /// Tells people of an arrival.
     pub(crate) arrived: Box<dyn Fn(&UserName, SpoolId) + Send + Sync>,
+    /// Something came into the drop directory.
+    pub(crate) dropped: Box<dyn Fn() + Send + Sync>,
 }
 
 impl fmt::Debug for Hooks {
@@ -205,13 +208,13 @@ impl Queue {
         match ring {
             Ring::Job(id) => self.look(id),
             Ring::Everything => self.look_at_everything(),
-            Ring::Dropped => {}
+            Ring::Dropped => (self.hooks.dropped)(),
         }
     }
 
     fn look(&mut self, id: SpoolId) {
         let spool = Arc::clone(&self.spool);
-        self.work.spawn_blocking(move || match spool.job(id) {
+        self.work.spawn_blocking(move || match spool.settled_job(id) {
             Ok(item) => Done::Seen(id, Some(Box::new(summary(item)))),
             Err(Error::NoSuchJob(_)) => Done::Seen(id, None),
             Err(err) => {
@@ -291,8 +294,11 @@ impl Queue {
 
     fn place(&mut self, summary: &JobSummary, hops: Vec<HopKey>, held: bool) {
         let id = summary.id;
-        if self.known.get(&id).is_some_and(|known| known.hops != hops) {
-            self.schedule.remove(id);
+        if let Some(known) = self.known.get(&id) {
+            self.expiries.remove(&(known.expires, id));
+            if known.hops != hops {
+                self.schedule.remove(id);
+            }
         }
         let queued = summary.job.queued.saturating_mul(1000);
         let attempts = self
@@ -419,6 +425,8 @@ impl Queue {
                     // It was given another way while it was being sent.
                     self.known.remove(&id);
                     self.look(id);
+                } else if self.known.get(&id).is_some_and(|known| known.expires <= now()) {
+                    self.expire_one(id);
                 }
             }
             Ok(Done::Settled) => {}
@@ -430,15 +438,17 @@ impl Queue {
     fn expire(&mut self) {
         self.close_idle();
         let now = now();
-        while let Some((_, id)) = self.expiries.pop_first().filter(|(at, _)| *at <= now) {
-            match self.schedule.state(id) {
-                Some(schedule::State::Ready | schedule::State::Deferred(_)) => {
-                    let days = self.settings.queue.expire;
-                    self.give_up(id, format!("it could not be delivered within {days}"));
-                }
-                // What is being sent is looked at when it comes back; what is held does not expire.
-                Some(schedule::State::Running(_) | schedule::State::Held) | None => {}
-            }
+        while let Some(&(at, id)) = self.expiries.first().filter(|(at, _)| *at <= now) {
+            self.expiries.remove(&(at, id));
+            self.expire_one(id);
+        }
+    }
+
+    /// Sends one back, unless it is being sent (then when it comes back) or held (what is held does not expire).
+    fn expire_one(&mut self, id: SpoolId) {
+        if let Some(schedule::State::Ready | schedule::State::Deferred(_)) = self.schedule.state(id) {
+            let most = self.settings.queue.expire;
+            self.give_up(id, format!("it could not be delivered within {most}"));
         }
     }
 
@@ -457,25 +467,15 @@ impl Queue {
         let (spool, settings) = (Arc::clone(&self.spool), Arc::clone(&self.settings));
         let hooks = Arc::clone(&self.hooks);
         self.work.spawn_blocking(move || {
-            let to = (hooks.inboxes)(&user);
-            if to.is_empty() {
-                fail(
-                    &spool,
-                    &settings,
-                    &hooks,
-                    id,
-                    &format!("there is no user {user} here"),
-                );
-                return Done::Settled;
-            }
-            match spool.deliver_job(id, &to) {
-                Ok(stored) => {
-                    for (user, new) in &stored {
-                        info!(spoolid = %id, %user, as_id = %new, "delivered from the queue");
-                        (hooks.arrived)(user, *new);
+            match (hooks.home)(id, &user) {
+                Ok(()) => {}
+                Err((why, true)) => fail(&spool, &settings, &hooks, id, &why),
+                Err((why, false)) => {
+                    warn!(spoolid = %id, why, "not delivered from the queue");
+                    if let Err(err) = spool.hold(id, &why) {
+                        warn!(spoolid = %id, err = chain(&err), "queued item not changed");
                     }
                 }
-                Err(err) => warn!(spoolid = %id, err = chain(&err), "not delivered from the queue"),
             }
             Done::Settled
         });

@@ -11,6 +11,8 @@
 //! | `min_rate` | the mean rate inside a burst, once it has lasted a `burst_timeout` |
 //! | `session_timeout` | the next stored file; payload puts it off by the time that it takes at `min_rate` |
 
+mod transfer;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{Instrument, debug, info, warn};
-use uft_spool::{Committed, Origin, Proof, Stranger, UserName};
+use uft_spool::{Committed, Origin, Proof, SpoolId, Stranger, UserName};
 
 use super::intake::{Intake, IntakeError};
 use super::recipient::{self, Sender};
@@ -91,7 +93,7 @@ where
         debug!("session opened");
         let mut conn = Conn::new(stream, peer, link, gateway);
         let ended = conn.run().await;
-        conn.give_up().await;
+        conn.give_up(true).await;
         match ended {
             Ok(()) => debug!("session closed"),
             Err(err) => info!(%err, "session ended early"),
@@ -132,6 +134,8 @@ struct Conn<S> {
     since_last_file: FileClock,
     /// The session was given an answer, and has not been polled since.
     answered: bool,
+    /// The peer has closed its side: a file without an end broke off, rather than being given up.
+    gone: bool,
 }
 
 /// The file being received.
@@ -197,6 +201,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             burst: None,
             since_last_file: FileClock::start(),
             answered: false,
+            gone: false,
         }
     }
 
@@ -204,13 +209,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         let mut step = self.session.poll(&mut self.input);
         loop {
             match step {
+                Step::NeedBytes if self.gone => {
+                    step = self.session.peer_closed();
+                    continue;
+                }
                 Step::NeedBytes => {
                     self.flush().await?;
                     match self.read().await {
-                        Ok(0) => {
-                            step = self.session.peer_closed();
-                            continue;
-                        }
+                        // What was gathered for a larger slice is handed on first.
+                        Ok(0) => self.gone = true,
                         Ok(_) => {}
                         Err(ended) => return self.wind_up(ended).await,
                     }
@@ -254,6 +261,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     /// Inside a burst, small reads are gathered: a slice is handed on when it is full or the burst's last.
     fn wants_larger_slice(&self) -> bool {
+        if self.gone {
+            return false;
+        }
         match self.session.phase() {
             Phase::Burst { left } => {
                 let slice = usize::try_from(left).unwrap_or(SLICE).min(SLICE);
@@ -347,12 +357,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         let verdict = match ask {
             Ask::Open(opening) => self.open(&opening).await,
             Ask::Recipient(name) => self.recipient(&name).await,
-            Ask::Burst { fork, draft, .. } => self.begin(fork, &draft).await,
+            Ask::Transfer(draft) => Ok(Answer::Held(self.held(*draft).await?)),
+            Ask::Burst { fork, draft, .. } => self.begin(fork, *draft).await?,
             Ask::BurstEnd { .. } => self.settle().await.map(|()| Answer::Done),
             Ask::Commit(draft) => return self.commit(*draft).await,
             Ask::Discard => {
                 self.declared = None;
-                self.give_up().await;
+                self.give_up(self.gone).await;
                 Ok(Answer::Done)
             }
             Ask::Message { to, text, from } => self.message(&to, text, from).await,
@@ -455,16 +466,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         }
     }
 
-    async fn begin(&mut self, fork: Fork, draft: &Draft) -> Result<Answer, Refusal> {
-        self.settle().await?;
-        let File::Ready(intake) = &mut self.file else {
-            return Err(Refusal::DataError);
-        };
-        recipient::passes(&self.gateway.live().table, &draft.attributes)?;
-        intake.begin(fork, draft);
-        Ok(Answer::Done)
-    }
-
     /// Takes bytes of a burst. A failure is told to the session as soon as it is known, which then drains the rest.
     async fn data(&mut self, fork: Fork, bytes: Bytes) {
         if let Err(refusal) = self.settle().await {
@@ -543,13 +544,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         Ok(())
     }
 
-    /// Waits for a commit; a peer that waits along hears from us now and then.
-    async fn wait_for<T: Send + 'static>(
-        &mut self,
-        mut committing: JoinHandle<Result<T, IntakeError>>,
-    ) -> Result<Result<T, IntakeError>, Ended> {
+    /// Waits for what may take long; a peer that waits along hears from us now and then.
+    async fn wait_for<T: Send + 'static>(&mut self, mut working: JoinHandle<T>) -> Result<T, Ended> {
         loop {
-            match timeout(PATIENCE, &mut committing).await {
+            match timeout(PATIENCE, &mut working).await {
                 Ok(Ok(done)) => return Ok(done),
                 Ok(Err(err)) => return Err(Ended::Lost(io::Error::other(err))),
                 Err(_) => {
@@ -583,12 +581,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         }
         for spoolid in &placed.queue {
             info!(%spoolid, ?from, %file_type, repeat, "queued");
+            if !repeat {
+                self.begin_story(*spoolid, from);
+            }
         }
         match (placed.inbox.as_slice(), placed.queue.as_slice()) {
             ([], [id]) => Answer::Queued(*id),
             ([(_, id)], []) => Answer::Stored(Some(*id)),
             _ => Answer::Stored(None),
         }
+    }
+
+    /// The first chapter of what happens to a job. Nobody waits for it.
+    fn begin_story(&self, id: SpoolId, from: &str) {
+        let came = match (&self.peer, &self.proven) {
+            (_, Some(gateway)) => format!("came from {} with a file of {from}, and was queued", gateway.name),
+            (Peer::Local(user), None) => format!("queued by {user}"),
+            (Peer::Remote(_), None) => "queued".to_owned(),
+        };
+        let (spool, now) = (Arc::clone(&self.gateway.spool), Timestamp::now().as_second());
+        // A story may be lost; the job is not.
+        tokio::task::spawn_blocking(move || drop(spool.tell_story(id, now, &came)));
     }
 
     async fn message(&self, to: &str, text: String, from: Option<String>) -> Result<Answer, Refusal> {
@@ -663,13 +676,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         Ok(())
     }
 
-    /// Forgets the file being received; what is staged is removed before this returns.
-    async fn give_up(&mut self) {
+    /// Forgets the file being received; what is staged is removed before this returns, or kept for its sender to go on
+    /// with when it broke off.
+    async fn give_up(&mut self, broke_off: bool) {
         let _ = self.settle().await;
         if let File::Ready(intake) = std::mem::replace(&mut self.file, File::None)
             && !intake.in_memory(0)
         {
-            blocking(move || drop(intake)).await;
+            blocking(move || match broke_off {
+                true => intake.keep(),
+                false => intake.discard(),
+            })
+            .await;
         }
     }
 }

@@ -12,15 +12,15 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use uft_spool::{
-    Committed, Delivery, Error, Facts, FileType, Job, Origin, Reservation, Spool, Staged, Stranger, TypeSpec,
-    UserName,
+    Committed, Delivery, Error, Facts, FileType, Job, Origin, PARTIAL_MIN, Placed, Reservation, Spool,
+    Staged, Stranger, Transfer, TypeSpec, UserName,
 };
 
 use super::receipts;
 use super::recipient::{Recipient, priority};
 use super::wire_form::{Implied, WireForm, each_slice};
 use crate::canon::{Decoder, Outcome};
-use crate::proto::{Draft, Expected, Fork};
+use crate::proto::{Draft, Expected, Fork, Held};
 
 /// Below this many bytes a form is held in memory until it is committed (the spool's staging buffer).
 const IN_MEMORY: u64 = 64 * 1024;
@@ -35,6 +35,10 @@ pub(crate) struct Intake {
     reservation: Reservation,
     /// `None` until the first byte or the end.
     content: Option<Content>,
+    /// The first bytes of the file, of an earlier attempt: offered to the sender, and not gone on with yet.
+    held: Option<Staged>,
+    /// Under which its bytes are kept when the connection breaks.
+    transfer: Option<Transfer>,
     aux: Option<Staged>,
 }
 
@@ -91,6 +95,9 @@ pub(crate) enum IntakeError {
     /// The bytes are not the ones that the sender meant.
     #[error("the bytes received do not have the digest that was announced")]
     Digest,
+    /// The bytes that the sender goes on from are not there.
+    #[error("the bytes to go on from are not there")]
+    NotHeld,
     /// The staged bytes cannot be read back.
     #[error("staged bytes cannot be read back")]
     ReadBack(#[source] std::io::Error),
@@ -119,8 +126,52 @@ impl Intake {
             job,
             reservation,
             content: None,
+            held: None,
+            transfer: None,
             aux: None,
         })
+    }
+
+    /// Whether something may be there of a transfer, so that [`Intake::have`] is worth the time.
+    pub(crate) fn may_have(&self, transfer: &Transfer, draft: &Draft) -> bool {
+        draft.digest.is_some() || self.held.is_some() || self.spool.has_partial(transfer)
+    }
+
+    /// What is there of a transfer, before its first byte has come.
+    pub(crate) fn have(
+        &mut self,
+        transfer: &Transfer,
+        origin: &Origin,
+        draft: &Draft,
+    ) -> Result<Held, IntakeError> {
+        // What was offered before, under another id, waits on.
+        self.held = None;
+        if self.delivered(draft, origin)?.is_some() {
+            return Ok(Held::All);
+        }
+        self.held = self.spool.resume(&self.reservation, transfer)?;
+        Ok(self
+            .held
+            .as_ref()
+            .map_or(Held::Nothing, |held| Held::Part(held.measure())))
+    }
+
+    /// Where a transfer that is finished has gone, by its id and the digest that was announced for it.
+    fn delivered(&self, draft: &Draft, origin: &Origin) -> Result<Option<Placed>, IntakeError> {
+        match (&draft.xid, draft.digest) {
+            (Some(xid), Some(Expected::Blake3(digest))) => {
+                let jobs = self.job.iter().map(|job| Job::clone(job)).collect();
+                Ok(self
+                    .spool
+                    .delivered(&self.to, jobs, origin, xid, &digest.into())?)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether bytes that are there already are to be read again before the first ones of the file.
+    pub(crate) fn takes_up(&self) -> bool {
+        self.held.is_some()
     }
 
     /// Whether the file goes on to another node.
@@ -130,10 +181,31 @@ impl Intake {
 
     /// Whether taking `more` bytes is certain not to touch the disk.
     pub(crate) fn in_memory(&self, more: usize) -> bool {
+        if self.held.is_some() {
+            return false;
+        }
         let content = self.content.as_ref().map_or(0, |content| content.wire.len());
         let aux = self.aux.as_ref().map_or(0, Staged::len);
         // The local form can be three times as long as the wire form.
         (content.max(aux) + more as u64) * 3 <= IN_MEMORY
+    }
+
+    /// Under which its bytes are kept when the connection breaks; before its first one.
+    pub(crate) fn named(&mut self, transfer: Option<Transfer>) {
+        if self.content.is_none() {
+            self.transfer = transfer;
+        }
+    }
+
+    /// Called before the first byte of the file: takes up what is there of it already if the draft says so, else throws
+    /// it away. It may take long while [`Intake::takes_up`].
+    pub(crate) fn go_on(&mut self, draft: &Draft) -> Result<(), IntakeError> {
+        if self.content.is_none()
+            && let Some(held) = self.taken_up(draft)?
+        {
+            self.content = Some(self.rebuilt(held, Declared::of(draft))?);
+        }
+        Ok(())
     }
 
     /// Called before the first byte of a fork, with what is known of the file by then.
@@ -142,6 +214,18 @@ impl Intake {
             Fork::Data if self.content.is_none() => self.content = Some(self.content_of(Declared::of(draft))),
             Fork::Aux if self.aux.is_none() => self.aux = Some(self.stage()),
             Fork::Data | Fork::Aux => {}
+        }
+    }
+
+    /// What the sender goes on with; what it does not go on with is thrown away.
+    fn taken_up(&mut self, draft: &Draft) -> Result<Option<Staged>, IntakeError> {
+        match (self.held.take(), draft.offset) {
+            (Some(held), Some(offset)) if held.len() == offset => Ok(Some(held)),
+            (_, Some(_)) => Err(IntakeError::NotHeld),
+            (held, None) => {
+                held.into_iter().for_each(Staged::discard);
+                Ok(None)
+            }
         }
     }
 
@@ -163,8 +247,17 @@ impl Intake {
         let mut content = match self.content.take() {
             Some(content) if content.declared == declared => content,
             Some(content) => self.again(content, declared)?,
-            None => self.content_of(declared),
+            None => match self.taken_up(&draft)? {
+                Some(held) => self.rebuilt(held, declared)?,
+                None => {
+                    if let (None, Some(had)) = (&self.aux, self.delivered(&draft, &origin)?) {
+                        return Ok(Committed::Repeat(had));
+                    }
+                    self.content_of(declared)
+                }
+            },
         };
+        content.forgo();
         if !content.has_digest(draft.digest.as_ref())? {
             return Err(IntakeError::Digest);
         }
@@ -172,8 +265,41 @@ impl Intake {
         Ok(spool.commit(self.delivery(content, draft, origin, now)?)?)
     }
 
+    /// The connection broke: what came is kept for the sender to go on with, if the transfer has an id and it is worth
+    /// while.
+    pub(crate) fn keep(mut self) {
+        let (Some(mut content), Some(transfer)) = (self.content.take(), self.transfer) else {
+            return; // what was offered and not taken up waits on
+        };
+        if content.wire.len() < PARTIAL_MIN {
+            return;
+        }
+        // What cannot be written down is not kept.
+        if content.keep_wire(|| self.stage()).is_ok()
+            && let WireForm::Kept(wire) = content.wire
+        {
+            wire.resumable(transfer).keep();
+        }
+    }
+
+    /// The file is given up: nothing of it is kept.
+    pub(crate) fn discard(self) {
+        self.held.into_iter().for_each(Staged::discard);
+        if let Some(mut content) = self.content {
+            content.forgo();
+        }
+    }
+
     fn stage(&self) -> Staged {
         self.spool.stage(&self.reservation)
+    }
+
+    /// The form that the bytes as sent are written to.
+    fn stage_wire(&self) -> Staged {
+        match self.transfer {
+            Some(transfer) => self.stage().resumable(transfer),
+            None => self.stage(),
+        }
     }
 
     fn content_of(&self, declared: Declared) -> Content {
@@ -192,7 +318,7 @@ impl Intake {
                 })),
             )
         } else {
-            (WireForm::Kept(self.stage()), Local::Same)
+            (WireForm::Kept(self.stage_wire()), Local::Same)
         };
         Content {
             declared,
@@ -203,10 +329,30 @@ impl Intake {
 
     /// `TYPE` or `CHARSET` changed after the data had begun: the same bytes, taken for something else.
     fn again(&self, mut old: Content, declared: Declared) -> Result<Content, IntakeError> {
+        old.forgo();
         let mut new = self.content_of(declared);
         let wire = old.keep_wire(|| self.stage())?;
         each_slice(wire, &mut |bytes| new.take(bytes, || self.stage()))?;
         Ok(new)
+    }
+
+    /// The file from what is there of it: its first bytes as they were sent, which are converted once more.
+    fn rebuilt(&self, mut held: Staged, declared: Declared) -> Result<Content, IntakeError> {
+        let Content {
+            declared, mut local, ..
+        } = self.content_of(declared);
+        let wire = match local {
+            Local::Same => held.metered()?,
+            Local::Converting(_) | Local::Failed(_) => {
+                each_slice(&mut held, &mut |bytes| local.convert(bytes))?;
+                held
+            }
+        };
+        Ok(Content {
+            declared,
+            wire: WireForm::Kept(wire),
+            local,
+        })
     }
 
     fn delivery(
@@ -266,7 +412,28 @@ impl Intake {
     }
 }
 
+impl Local {
+    /// Takes bytes of a wire form that is kept.
+    fn convert(&mut self, bytes: &[u8]) -> Result<(), IntakeError> {
+        if let Local::Converting(converting) = self {
+            converting.scratch.clear();
+            match converting.decoder.feed(bytes, &mut converting.scratch) {
+                Ok(()) => converting.staged.write(&converting.scratch)?,
+                Err(failure) => *self = Local::Failed(failure.to_string()),
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Content {
+    /// The sender will not go on with it.
+    fn forgo(&mut self) {
+        if let WireForm::Kept(wire) = &mut self.wire {
+            wire.forgo();
+        }
+    }
+
     /// Takes bytes of the wire form; `stage` makes an empty form.
     fn take(&mut self, bytes: &[u8], stage: impl FnOnce() -> Staged) -> Result<(), IntakeError> {
         if let Local::Converting(converting) = &mut self.local {
@@ -354,185 +521,5 @@ impl Content {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Read;
-
-    use proptest::prelude::*;
-    use uft_spool::{Form, Limits, Proof};
-
-    use super::*;
-    use crate::canon::Restorer;
-    use crate::proto::Fork;
-
-    fn spool() -> (tempfile::TempDir, Arc<Spool>) {
-        let dir = tempfile::tempdir().unwrap();
-        let limits = Limits {
-            max_file: 1 << 30,
-            user_bytes: 1 << 30,
-            user_items: 1000,
-            min_free: 0,
-            stranger_bytes: 1 << 30,
-            stranger_items: 1000,
-        };
-        let (spool, _) = Spool::open(&dir.path().join("spool"), limits).unwrap();
-        (dir, Arc::new(spool))
-    }
-
-    fn draft(file_type: Option<FileType>, charset: Option<&str>) -> Draft {
-        Draft {
-            spec: file_type.map(TypeSpec::plain),
-            charset: charset.map(str::to_owned),
-            ..Draft::default()
-        }
-    }
-
-    /// Takes `wire` in slices of `slice` bytes; the draft at the end may differ from that at the beginning.
-    fn deliver(
-        spool: &Arc<Spool>,
-        wire: &[u8],
-        slice: usize,
-        begin: &Draft,
-        end: Draft,
-    ) -> Result<(), IntakeError> {
-        let to = vec!["alice".parse().unwrap()];
-        let mut intake = Intake::open(spool, to, None, None)?;
-        intake.begin(Fork::Data, begin);
-        for bytes in wire.chunks(slice) {
-            intake.take(Fork::Data, bytes)?;
-        }
-        let origin = Origin {
-            user: "bob".into(),
-            node: None,
-            host: "192.0.2.1".into(),
-            proof: Proof::Address,
-        };
-        intake.commit(end, origin, 1_000).map(drop)
-    }
-
-    fn form(spool: &Spool, form: Form) -> Option<Vec<u8>> {
-        let user = "alice".parse().unwrap();
-        let id = spool.list(&user).unwrap().last()?.id;
-        let content = spool.open_form(&user, id, form).ok()?;
-        let mut bytes = Vec::new();
-        content.file.take(content.bytes).read_to_end(&mut bytes).unwrap();
-        Some(bytes)
-    }
-
-    /// The wire form of the newest item as a receiver gets it: kept, or made again.
-    fn wire(spool: &Spool) -> Vec<u8> {
-        let user = "alice".parse().unwrap();
-        let id = spool.list(&user).unwrap().last().unwrap().id;
-        let envelope = spool.item(&user, id).unwrap().envelope;
-        form(spool, Form::Wire).unwrap_or_else(|| {
-            assert!(envelope.facts.exact);
-            let charset = envelope.facts.attribute("CHARSET").map(str::to_owned);
-            let mut restorer = Restorer::new(&envelope.facts.spec, charset.as_deref());
-            let mut bytes = Vec::new();
-            restorer
-                .feed(&form(spool, Form::Local).unwrap(), &mut bytes)
-                .unwrap();
-            restorer.finish(&mut bytes).unwrap();
-            bytes
-        })
-    }
-
-    #[test]
-    fn a_reversible_text_is_stored_once() {
-        let (_dir, spool) = spool();
-        let text = b"one\r\ntwo\r\n".repeat(30_000);
-        let plain = draft(Some(FileType::A), None);
-        deliver(&spool, &text, 100_000, &plain, plain.clone()).unwrap();
-        assert_eq!(form(&spool, Form::Local).unwrap(), b"one\ntwo\n".repeat(30_000));
-        let user = "alice".parse().unwrap();
-        assert!(
-            !spool
-                .item(&user, spool.list(&user).unwrap()[0].id)
-                .unwrap()
-                .envelope
-                .wire_kept
-        );
-        assert!(wire(&spool) == text);
-    }
-
-    #[test]
-    fn the_first_byte_that_cannot_be_given_back_keeps_the_wire_form() {
-        let (_dir, spool) = spool();
-        for at in [0, 1, 4, 5, 99_999, 100_000, 100_001, 299_999] {
-            let mut text = b"one\r\ntwo\r\n".repeat(30_000);
-            text.insert(at, b'\n');
-            text.push(b'\r');
-            let plain = draft(Some(FileType::M), None);
-            deliver(&spool, &text, 100_000, &plain, plain.clone()).unwrap();
-            assert!(wire(&spool) == text, "{at}");
-        }
-    }
-
-    #[test]
-    fn a_type_that_comes_after_the_data_is_obeyed() {
-        let (_dir, spool) = spool();
-        let text = b"\xc8\xc5\xd3\xd3\xd6\x15".repeat(20_000);
-        let (none, late) = (draft(None, None), draft(Some(FileType::E), None));
-        deliver(&spool, &text, 4096, &none, late.clone()).unwrap();
-        assert_eq!(form(&spool, Form::Local).unwrap(), b"HELLO\n".repeat(20_000));
-        deliver(&spool, &text, 4096, &late, draft(Some(FileType::I), None)).unwrap();
-        assert!(form(&spool, Form::Local).unwrap() == text);
-    }
-
-    #[test]
-    fn a_digest_that_does_not_fit_stores_nothing() {
-        let (_dir, spool) = spool();
-        let text = b"one\r\n".repeat(50_000);
-        let sha: [u8; 32] = Sha256::digest(&text).into();
-        let right = [
-            Expected::Sha256(sha),
-            Expected::Blake3(*blake3::hash(&text).as_bytes()),
-        ];
-        let plain = draft(Some(FileType::A), None);
-        for expected in right {
-            let end = Draft {
-                digest: Some(expected),
-                ..plain.clone()
-            };
-            deliver(&spool, &text, 7_000, &plain, end).unwrap();
-        }
-        let user = "alice".parse().unwrap();
-        assert_eq!(spool.list(&user).unwrap().len(), 2);
-        for expected in [Expected::Sha256([0; 32]), Expected::Blake3([0; 32])] {
-            let end = Draft {
-                digest: Some(expected),
-                ..plain.clone()
-            };
-            assert!(matches!(
-                deliver(&spool, &text, 7_000, &plain, end),
-                Err(IntakeError::Digest)
-            ));
-        }
-        assert_eq!(spool.list(&user).unwrap().len(), 2);
-        assert_eq!(spool.usage(&user).items, 2, "room is given back");
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
-        #[test]
-        fn the_senders_bytes_can_always_be_had(
-            pieces in prop::collection::vec(prop::sample::select(vec![
-                &b"\r\n"[..], b"\n", b"\r", b"text", b"\xe4", "\u{e4}".as_bytes(), b"\x15\x25", b"\0",
-            ]), 0..60),
-            times in prop::sample::select(vec![1usize, 3000]),
-            slice in 1usize..70_000,
-            kind in prop::sample::select(vec![
-                (FileType::A, None), (FileType::A, Some("utf-8")), (FileType::A, Some("windows-1252")),
-                (FileType::A, Some("shift_jis")), (FileType::M, None), (FileType::E, None), (FileType::E, Some("cp273")),
-                (FileType::V, None), (FileType::I, None),
-            ]),
-        ) {
-            let (_dir, spool) = spool();
-            let bytes = pieces.concat().repeat(times);
-            let mut plain = draft(Some(kind.0), kind.1);
-            plain.attributes = kind.1.map(|value| uft_spool::Attribute { key: "CHARSET".into(), value: value.into() })
-                .into_iter().collect();
-            deliver(&spool, &bytes, slice, &plain, plain.clone()).unwrap();
-            prop_assert!(wire(&spool) == bytes);
-        }
-    }
-}
+#[path = "intake_tests.rs"]
+mod tests;

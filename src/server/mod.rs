@@ -4,6 +4,8 @@
 //! |---|---|
 //! | `conn` | one UFT session: socket, protocol and spool |
 //! | `intake` | one file on its way in: staging and conversion |
+//! | `recipient` | for whom a file is: inboxes here, or the queue |
+//! | `home` | a job of the queue that ends here after all |
 //! | `wire_form` | its bytes as sent, written down only when they must be |
 //! | `local` | the Unix socket of this host's own programs; `local/queue`: what they ask of the queue |
 //! | `notice` | telling people of arrivals and messages |
@@ -21,6 +23,7 @@ mod budget;
 pub(crate) mod callback;
 mod caps;
 mod conn;
+pub(crate) mod home;
 mod intake;
 pub(crate) mod local;
 pub(crate) mod notice;

@@ -15,7 +15,7 @@ pub(crate) fn refusal(err: &IntakeError) -> Refusal {
             spool_refusal(err)
         }
         IntakeError::Digest => Refusal::DigestMismatch,
-        IntakeError::ReadBack(_) | IntakeError::NotReversible => {
+        IntakeError::NotHeld | IntakeError::ReadBack(_) | IntakeError::NotReversible => {
             error!(err = chain(err), "file not stored");
             Refusal::DataError
         }
@@ -43,6 +43,7 @@ pub(crate) fn log(err: &Error) {
         | Error::TooLarge { .. } => {
             info!(err = chain(err), "refused by a limit");
         }
+        Error::Superseded => info!(err = chain(err), "file not stored here"),
         Error::NoRoom { .. } => warn!(err = chain(err), "no room"),
         _ => error!(err = chain(err), "spool error"),
     }

@@ -183,6 +183,7 @@ fn what_a_job_must_not_say_is_an_error_with_its_line() {
         "MSG",
         "CPQ TIME",
         "AGENT x",
+        "PEER a b c",
         "PIPE",
         "GET / HTTP/1.1",
         "DROP TABLE",

@@ -35,6 +35,7 @@ mod receipts;
 mod receivers;
 mod recovery;
 mod relay;
+mod resume;
 mod sending;
 mod submit;
 mod tls;

@@ -301,7 +301,16 @@ fn several_recipients_get_a_copy_each_and_the_first_failure_is_the_exit_code() {
     let lines = ran.json();
     assert_eq!(lines.len(), 2, "{}", ran.out);
     for key in [
-        "to", "file", "status", "code", "text", "id", "bytes", "seconds", "digest",
+        "to",
+        "file",
+        "status",
+        "code",
+        "text",
+        "id",
+        "bytes",
+        "seconds",
+        "digest",
+        "resumed_at",
     ] {
         assert!(
             lines.iter().all(|line| line.get(key).is_some()),

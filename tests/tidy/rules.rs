@@ -74,6 +74,7 @@ const ONLY: [Only; 15] = [
             "src/client/",
             "src/daemon.rs",
             "src/deliver/",
+            "src/queue/errand.rs",
             "src/queue/mod.rs",
             "src/queue/watch.rs",
             "src/server/",
@@ -157,18 +158,24 @@ const ONLY: [Only; 15] = [
     ),
     Only(
         "uft_spool::Spool",
-        &["src/daemon.rs", "src/deliver/", "src/queue/", "src/server/"],
+        &[
+            "src/daemon.rs",
+            "src/deliver/",
+            "src/post.rs",
+            "src/queue/",
+            "src/server/",
+        ],
         "only the daemon opens the spool; programs ask it over the local socket",
     ),
     Only(
         "uft_spool::Staged",
-        &["src/deliver/", "src/queue/", "src/server/"],
+        &["src/deliver/", "src/post.rs", "src/queue/", "src/server/"],
         "only the daemon writes to the spool; programs ask it over the local socket",
     ),
 ];
 
 /// Modules of the library, and which of their siblings each may name. The programs in src/bin and lib.rs may name all.
-const MODULES: [(&str, &[&str]); 18] = [
+const MODULES: [(&str, &[&str]); 19] = [
     ("canon", &[]),
     ("channel", &[]),
     (
@@ -183,8 +190,8 @@ const MODULES: [(&str, &[&str]); 18] = [
     (
         "deliver",
         &[
-            "channel", "client", "config", "display", "ftp", "local", "peers", "proto", "route", "sift",
-            "tls",
+            "canon", "channel", "client", "config", "display", "ftp", "local", "peers", "proto", "route",
+            "sift", "tls",
         ],
     ),
     ("display", &[]),
@@ -192,12 +199,19 @@ const MODULES: [(&str, &[&str]); 18] = [
     ("local", &[]),
     ("peers", &["config", "display", "proto", "route"]),
     ("proto", &[]),
-    ("queue", &["config", "deliver", "peers", "route", "sift", "tls"]),
+    ("post", &["display", "route"]),
+    (
+        "queue",
+        &[
+            "client", "config", "deliver", "display", "peers", "post", "route", "sift", "tls",
+        ],
+    ),
     ("route", &["display"]),
     (
         "server",
         &[
-            "canon", "config", "display", "ftp", "local", "peers", "proto", "route", "sift", "tls", "units",
+            "canon", "config", "display", "ftp", "local", "peers", "post", "proto", "route", "sift", "tls",
+            "units",
         ],
     ),
     ("sift", &["proto"]),

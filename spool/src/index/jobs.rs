@@ -36,7 +36,7 @@ pub(super) const JOB_TABLES: &str = "
     CREATE TABLE chapter (
         job INTEGER NOT NULL, n INTEGER NOT NULL, at INTEGER NOT NULL, text TEXT NOT NULL,
         PRIMARY KEY (job, n)) WITHOUT ROWID;
-    CREATE TABLE ended (job INTEGER PRIMARY KEY NOT NULL, at INTEGER NOT NULL);
+    CREATE TABLE ended (job INTEGER PRIMARY KEY NOT NULL, at INTEGER NOT NULL, summary TEXT);
     CREATE INDEX ended_at ON ended (at);";
 const COLUMNS: &str = "id, shelf, job, size, sender, name, charged, key, forms, attempts, due, said";
 
@@ -125,9 +125,17 @@ impl Index {
     pub(crate) fn end_job(&self, id: SpoolId, now: i64) {
         let ended = self.in_one(|transaction| {
             let id = signed(id.get());
-            transaction.prepare_cached("DELETE FROM job WHERE id = ?1")?.execute(params![id])?;
-            let sql = "INSERT OR IGNORE INTO ended SELECT ?1, ?2 WHERE EXISTS (SELECT 1 FROM chapter WHERE job = ?1)";
-            transaction.prepare_cached(sql)?.execute(params![id, now])?;
+            let last = transaction
+                .prepare_cached(&format!("SELECT {COLUMNS} FROM job WHERE id = ?1"))?
+                .query_row(params![id], row)
+                .optional()?;
+            let last = last.and_then(|row| serde_json::to_string(&row.summary()).ok());
+            transaction
+                .prepare_cached("DELETE FROM job WHERE id = ?1")?
+                .execute(params![id])?;
+            let sql = "INSERT OR IGNORE INTO ended SELECT ?1, ?2, ?3
+                WHERE EXISTS (SELECT 1 FROM chapter WHERE job = ?1)";
+            transaction.prepare_cached(sql)?.execute(params![id, now, last])?;
             high(transaction, id)?;
             forget_stories(transaction, now)
         });
@@ -302,7 +310,7 @@ impl Index {
             transaction
                 .prepare_cached("INSERT INTO chapter VALUES (?1, ?2, ?3, ?4)")?
                 .execute(params![id, next, chapter.at, text])?;
-            let late = "INSERT OR IGNORE INTO ended SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM job WHERE id = ?1)";
+            let late = "INSERT OR IGNORE INTO ended SELECT ?1, ?2, NULL WHERE NOT EXISTS (SELECT 1 FROM job WHERE id = ?1)";
             transaction.prepare_cached(late)?.execute(params![id, chapter.at])?;
             Ok(())
         })
@@ -319,11 +327,23 @@ impl Index {
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     }
 
+    /// A job that is gone and whose story is still known, as it was when it went.
+    pub(crate) fn ended_job(&self, id: SpoolId) -> Result<Option<JobSummary>, Error> {
+        let db = lock(&self.db);
+        let summary: Option<Option<String>> = db
+            .prepare_cached("SELECT summary FROM ended WHERE job = ?1")?
+            .query_row(params![signed(id.get())], |row| row.get(0))
+            .optional()?;
+        Ok(summary
+            .flatten()
+            .and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
     /// When the spool is opened: stories whose job is gone without a word end now, and old ones are forgotten.
     pub(crate) fn end_stories(&self, now: i64) -> Result<(), Error> {
         self.in_one(|transaction| {
             let sql = "INSERT OR IGNORE INTO ended
-                SELECT DISTINCT job, ?1 FROM chapter WHERE job NOT IN (SELECT id FROM job)";
+                SELECT DISTINCT job, ?1, NULL FROM chapter WHERE job NOT IN (SELECT id FROM job)";
             transaction.execute(sql, params![now])?;
             forget_stories(transaction, now)
         })

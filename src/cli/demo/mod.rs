@@ -1,21 +1,29 @@
-//! `uft demo`: the whole way of five files, on this machine alone, with the real programs.
+//! `uft demo`: the whole way of six files, on this machine alone, with the real programs.
 //!
-//! It starts one `uftd` of its own on a loopback port that the system picks, with a spool in a temporary directory, runs
-//! `sendfile` and `uft` against it as a user would, and compares every byte. Whatever happens, it ends the daemon that it
-//! started (and no other) and removes the directory.
+//! It starts two `uftd` of its own on loopback ports that the system picks, with spools in a temporary directory. Five
+//! files go straight to the second, as from any host; the sixth is handed to the first for a user of the second, and a
+//! receipt comes back. It runs `sendfile` and `uft` as a user would, and compares every byte. Whatever happens, it ends
+//! the daemons that it started (and no other) and removes the directory.
 //! What it does *not* do: touch the user's own daemon, inbox or aliases.
 
-use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader};
+mod gateway;
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use uft_spool::UserName;
+
+use self::gateway::{Gateway, Plan, last_line, missing};
 
 use super::console::Console;
 use super::exit::{Exit, Failure, reason};
 use crate::display::shown_bytes;
+use crate::local::client::ask;
+use crate::local::{Answer, Request, Way, own_name};
 
 /// NETDATA as CMS writes it: a short text file of variable records, in EBCDIC.
 const NETDATA: &[u8] = include_bytes!("notes.netdata");
@@ -44,34 +52,65 @@ pub(crate) fn demo(console: Console) -> Result<(), Failure> {
         .prefix("uft-demo-")
         .tempdir()
         .map_err(|e| Failure::new(Exit::CannotCreate, format!("temporary directory: {}", reason(&e))))?;
-    let daemon = Gateway::start(&programs, room.path())?;
-    let port = daemon.port.clone();
+    let own =
+        own_name().ok_or_else(|| Failure::new(Exit::Temporary, "your user id has no login name here"))?;
+    write_secret(&room.path().join("secret"))?;
+    let plan = |node, users| Plan {
+        programs: &programs,
+        room: room.path(),
+        node,
+        users,
+        other: None,
+    };
+    let mut alpha = Gateway::start(&plan("alpha", vec![own.as_str()]))?;
+    let beta = Gateway::start(&plan("beta", vec!["demo", own.as_str()]).knowing(&alpha))?;
+    alpha.meet(&plan("alpha", vec![own.as_str()]).knowing(&beta))?;
     console.line(&format!(
-        "uftd listens on 127.0.0.1:{port}; its spool is in {}",
+        "two gateways: ALPHA on 127.0.0.1:{}, BETA on 127.0.0.1:{}; their spools are in {}",
+        alpha.port,
+        beta.port,
         room.path().display()
     ))?;
     let stage = Stage {
         console,
-        programs,
+        programs: programs.clone(),
         room: room.path().to_owned(),
-        port,
+        port: beta.port.clone(),
     };
     let samples = samples();
     for sample in &samples {
         stage.send(sample)?;
     }
-    stage.run("uft", ["ls", "--user", "demo"])?;
-    stage.run("uft", ["peek", "2", "--user", "demo"])?;
+    stage.run("beta", "uft", ["ls", "--user", "demo"])?;
+    stage.run("beta", "uft", ["peek", "2", "--user", "demo"])?;
     for (number, sample) in samples.iter().enumerate() {
         stage.receive(number + 1, sample)?;
     }
-    stage.run("uft", ["status"])?;
-    daemon.stop()?;
+    stage.relay(&own)?;
+    stage.run("beta", "uft", ["status"])?;
+    alpha.stop()?;
+    beta.stop()?;
     console.line(&format!(
         "all bytes of {} files are as they were sent; {:.1} s",
-        samples.len(),
+        samples.len() + 1,
         begun.elapsed().as_secs_f32()
     ))
+}
+
+fn cannot(path: &Path, error: &io::Error) -> Failure {
+    Failure::new(
+        Exit::CannotCreate,
+        format!("{}: {}", path.display(), reason(error)),
+    )
+}
+
+/// What the two gateways have in common, and nobody else.
+fn write_secret(path: &Path) -> Result<(), Failure> {
+    let mut options = fs::OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(path);
+    let secret = super::send::transfer_id()?;
+    file.and_then(|mut file| file.write_all(secret.as_bytes()))
+        .map_err(|e| cannot(path, &e))
 }
 
 fn samples() -> Vec<Sample> {
@@ -133,43 +172,92 @@ struct Stage {
 impl Stage {
     fn send(&self, sample: &Sample) -> Result<(), Failure> {
         let path = self.room.join(sample.name);
-        fs::write(&path, &sample.bytes)
-            .map_err(|e| Failure::new(Exit::CannotCreate, format!("{}: {}", path.display(), reason(&e))))?;
+        fs::write(&path, &sample.bytes).map_err(|e| cannot(&path, &e))?;
         self.console.line(&format!("# {}", sample.what))?;
         let to = format!("demo@127.0.0.1:{}", self.port);
         let args = sample.options.iter().copied().chain([to.as_str(), sample.name]);
-        self.run("sendfile", args)
+        self.run("alpha", "sendfile", args)
+    }
+
+    /// A file for a user of the other gateway, and the receipt for it.
+    fn relay(&self, own: &UserName) -> Result<(), Failure> {
+        let name = "parcel.bin";
+        let bytes: Vec<u8> = (0..200_000_u32).flat_map(u32::to_le_bytes).collect();
+        fs::write(self.room.join(name), &bytes).map_err(|e| cannot(&self.room, &e))?;
+        self.console.line(
+            "# a file for another node: ALPHA queues it and hands it on, and hears what became of it",
+        )?;
+        let to = format!("{own}@BETA");
+        self.run("alpha", "sendfile", ["--notify", "received", to.as_str(), name])?;
+        self.arrival("beta", name)?;
+        self.run("beta", "uft", ["ls"])?;
+        self.run("beta", "uft", ["receive", "1", "-o", "inbox/"])?;
+        self.compare(name, &bytes)?;
+        self.arrival("alpha", "received")?;
+        self.run("alpha", "uft", ["ls"])?;
+        self.run("alpha", "uft", ["queue", "show", "1"])
+    }
+
+    /// Waits until the own inbox of a gateway holds an item with this word in its name or title.
+    fn arrival(&self, node: &str, word: &str) -> Result<(), Failure> {
+        let request = Request::List {
+            user: None,
+            full: false,
+        };
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
+            let mut asked = ask(&self.room.join(node).join("socket"), &request)?;
+            while let Answer::Row(row) = asked.only()? {
+                let is = |text: &Option<String>| text.as_ref().is_some_and(|text| text.contains(word));
+                if is(&row.5) || is(&row.6) {
+                    return Ok(());
+                }
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let text = format!("nothing arrived at {node} within {} s", PATIENCE.as_secs());
+        Err(Failure::new(Exit::Temporary, text))
     }
 
     fn receive(&self, number: usize, sample: &Sample) -> Result<(), Failure> {
         let number = number.to_string();
         let args = ["receive", &number, "--user", "demo", "-o", "inbox/"];
-        self.run("uft", args.into_iter().chain(sample.receive.iter().copied()))?;
-        let path = self.room.join("inbox").join(sample.name);
+        self.run(
+            "beta",
+            "uft",
+            args.into_iter().chain(sample.receive.iter().copied()),
+        )?;
+        self.compare(sample.name, &sample.bytes)
+    }
+
+    fn compare(&self, name: &str, sent: &[u8]) -> Result<(), Failure> {
+        let path = self.room.join("inbox").join(name);
         let received = fs::read(&path)
             .map_err(|e| Failure::new(Exit::Io, format!("{}: {}", path.display(), reason(&e))))?;
-        if received == sample.bytes {
+        if received == sent {
             return Ok(());
         }
+        let (sent, received) = (sent.len(), received.len());
         Err(Failure::new(
             Exit::DataError,
-            format!(
-                "{}: {} bytes were sent and {} other bytes received",
-                sample.name,
-                sample.bytes.len(),
-                received.len()
-            ),
+            format!("{name}: {sent} bytes were sent and {received} other bytes received"),
         ))
     }
 
-    /// Runs one of the programs, showing what a user would type and see.
-    fn run<'a>(&self, program: &str, args: impl IntoIterator<Item = &'a str>) -> Result<(), Failure> {
+    /// Runs one of the programs on a gateway, showing what a user would type and see.
+    fn run<'a>(
+        &self,
+        node: &str,
+        program: &str,
+        args: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), Failure> {
         let args: Vec<&str> = args.into_iter().collect();
-        self.console.line(&format!("$ {program} {}", args.join(" ")))?;
+        self.console
+            .line(&format!("{node}$ {program} {}", args.join(" ")))?;
         let output = Command::new(self.programs.join(program))
             .args(&args)
             .current_dir(&self.room)
-            .env("UFT_SOCKET", self.room.join("socket"))
+            .env("UFT_SOCKET", self.room.join(node).join("socket"))
             .env("XDG_CONFIG_HOME", self.room.join("config"))
             .stdin(Stdio::null())
             .output()
@@ -191,128 +279,4 @@ impl Stage {
             ),
         ))
     }
-}
-
-/// The daemon of the demonstration; dropping it ends it.
-struct Gateway {
-    child: Child,
-    port: String,
-}
-
-impl Gateway {
-    fn start(programs: &Path, room: &Path) -> Result<Gateway, Failure> {
-        let cannot = |path: &Path, e: &std::io::Error| {
-            Failure::new(Exit::CannotCreate, format!("{}: {}", path.display(), reason(e)))
-        };
-        let inbox = room.join("inbox");
-        fs::create_dir(&inbox).map_err(|e| cannot(&inbox, &e))?;
-        let config = room.join("uftd.toml");
-        fs::write(&config, configuration(room)).map_err(|e| cannot(&config, &e))?;
-        let log = room.join("uftd.log");
-        let stderr = File::create(&log).map_err(|e| cannot(&log, &e))?;
-        let program = programs.join("uftd");
-        let mut child = Command::new(&program)
-            .args([OsStr::new("--config"), config.as_os_str()])
-            .current_dir(room)
-            .env_remove("NOTIFY_SOCKET")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(stderr)
-            .spawn()
-            .map_err(|e| missing(&program, &e))?;
-        let lines = child.stdout.take();
-        // From here on an error drops the guard, which ends the child.
-        let mut gateway = Gateway {
-            child,
-            port: String::new(),
-        };
-        let (sender, ready) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in lines.into_iter().flat_map(|out| BufReader::new(out).lines()) {
-                let Ok(line) = line else { return };
-                // Nobody listens once both lines have come.
-                let _ = sender.send(line);
-            }
-        });
-        let deadline = Instant::now() + PATIENCE;
-        let mut local = false;
-        while gateway.port.is_empty() || !local {
-            let left = deadline.saturating_duration_since(Instant::now());
-            let Ok(line) = ready.recv_timeout(left) else {
-                let said = fs::read(&log).unwrap_or_default();
-                return Err(Failure::new(
-                    Exit::Temporary,
-                    format!("uftd did not start: {}", last_line(&said)),
-                ));
-            };
-            match line
-                .strip_prefix("uftd: listening on ")
-                .and_then(|rest| rest.split_once(' '))
-            {
-                Some(("uft", address)) => {
-                    gateway.port = address.rsplit(':').next().unwrap_or_default().to_owned();
-                }
-                Some(("local", _)) => local = true,
-                _ => {}
-            }
-        }
-        Ok(gateway)
-    }
-
-    /// Asks the daemon to stop, and waits.
-    fn stop(mut self) -> Result<(), Failure> {
-        let process = i32::try_from(self.child.id())
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
-        if let Some(process) = process {
-            // It cannot be another process: the child has not been waited for.
-            let _ = rustix::process::kill_process(process, rustix::process::Signal::TERM);
-        }
-        let deadline = Instant::now() + PATIENCE;
-        while Instant::now() < deadline {
-            match self.child.try_wait() {
-                Ok(Some(status)) if status.success() => return Ok(()),
-                Ok(Some(status)) => {
-                    return Err(Failure::new(Exit::Io, format!("uftd ended with {status}")));
-                }
-                Ok(None) => std::thread::sleep(Duration::from_millis(10)),
-                Err(e) => return Err(Failure::new(Exit::Io, format!("uftd: {}", reason(&e)))),
-            }
-        }
-        Err(Failure::new(
-            Exit::Io,
-            format!("uftd did not stop within {} s", PATIENCE.as_secs()),
-        ))
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        // Both fail when it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn configuration(room: &Path) -> String {
-    let path = |name: &str| toml::Value::from(room.join(name).to_string_lossy().into_owned());
-    format!(
-        "spool = {}\nsocket = {}\n[uft]\nlisten = [\"127.0.0.1:0\"]\n[users]\nsource = \"list\"\nlist = [\"demo\"]\n\
-         [limits]\nmin_free = \"0B\"\n[notice]\ntty = false\n",
-        path("spool"),
-        path("socket")
-    )
-}
-
-fn missing(program: &Path, error: &std::io::Error) -> Failure {
-    Failure::new(
-        Exit::NoInput,
-        format!("cannot start {}: {}", program.display(), reason(error)),
-    )
-    .hint("uftd, sendfile and uft must be in one directory; cargo build makes all three")
-}
-
-fn last_line(bytes: &[u8]) -> String {
-    let last = bytes.rsplit(|&b| b == b'\n').find(|line| !line.is_empty());
-    shown_bytes(last.unwrap_or(b"it said nothing"))
 }

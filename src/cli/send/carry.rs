@@ -1,6 +1,7 @@
 //! Parcels over connections: one connection a host for as long as it lasts, a whole-file retry when it may help.
 //!
-//! A retry carries the same transfer id, so that a file whose acknowledgement was lost is answered and not stored twice.
+//! A retry carries the same transfer id, so that a file whose acknowledgement was lost is answered and not stored twice,
+//! and a large one goes on where it broke off.
 //! What it does *not* do: read files (`input`), or speak the protocol (`client`).
 
 use std::collections::HashMap;
@@ -60,6 +61,17 @@ pub(crate) struct NotSent {
     pub(crate) reply: Option<(u16, String)>,
 }
 
+/// Why one attempt failed.
+struct Missed {
+    not_sent: NotSent,
+    /// The server was met at all.
+    met: bool,
+    /// Of the whole file, if it was read to its end.
+    digest: Option<String>,
+    /// What the server had was of another file, and is gone.
+    anew: bool,
+}
+
 impl From<Failure> for NotSent {
     fn from(failure: Failure) -> NotSent {
         NotSent { failure, reply: None }
@@ -98,14 +110,31 @@ impl Carrier {
         let mut pause = PAUSE;
         let mut left = self.manner.retries;
         let mut last: Option<NotSent> = None;
+        let (mut digest, mut changed) = (None, false);
         loop {
-            let Some(outgoing) = prepare()? else {
+            let Some(mut outgoing) = prepare()? else {
                 return Err(last.unwrap_or_else(|| Failure::new(Exit::NoInput, "nothing to send").into()));
             };
-            let (not_sent, met) = match self.attempt(to, outgoing).await {
+            if let Some(digest) = digest.take() {
+                // All of it was read once: if the server has it all, it will know it by this.
+                outgoing.parcel.attributes.push(("DIGEST".to_owned(), digest));
+            }
+            let Missed {
+                not_sent,
+                met,
+                digest: of_whole,
+                anew,
+            } = match self.attempt(to, outgoing).await {
                 Ok(receipt) => return Ok(receipt),
-                Err(failed) => failed,
+                Err(missed) => missed,
             };
+            digest = of_whole;
+            if anew && !changed {
+                // The file is another one than at the last attempt: no failure, and it happens once.
+                changed = true;
+                last = Some(not_sent);
+                continue;
+            }
             let passing = matches!(not_sent.failure.exit, Exit::Temporary | Exit::Unreachable);
             if !passing || left == 0 {
                 if !met {
@@ -125,10 +154,13 @@ impl Carrier {
         }
     }
 
-    /// One attempt. On failure also says whether the server was met at all.
-    async fn attempt(&mut self, to: &Endpoint, outgoing: Outgoing) -> Result<Receipt, (NotSent, bool)> {
+    async fn attempt(&mut self, to: &Endpoint, outgoing: Outgoing) -> Result<Receipt, Missed> {
         let show = Show::new(self.console, self.manner, &outgoing);
-        let mut watch = |notice: Notice| show.notice(notice);
+        let mut digest = None;
+        let mut watch = |notice: Notice| match notice {
+            Notice::Digest(whole) => digest = Some(whole),
+            notice => show.notice(notice),
+        };
         let mut connection = match self.open.take() {
             Some((endpoint, connection)) if endpoint == *to && connection.usable() => connection,
             other => {
@@ -137,7 +169,12 @@ impl Carrier {
                 }
                 known_hosts::open(to, self.manner.timeout, self.manner.tls, &mut watch)
                     .await
-                    .map_err(|not_sent| (not_sent, false))?
+                    .map_err(|not_sent| Missed {
+                        not_sent,
+                        met: false,
+                        digest: None,
+                        anew: false,
+                    })?
             }
         };
         let sent = connection
@@ -156,9 +193,14 @@ impl Carrier {
             Ok(Err(failure)) => Some(failure),
             Err(broken) => Some(Failure::new(Exit::Io, format!("reading broke off: {broken}"))),
         };
-        sent.map_err(|error| match (error, unreadable) {
-            (ClientError::Body(_), Some(failure)) => (failure.into(), true),
-            (error, _) => (explained(&error), true),
+        sent.map_err(|error| Missed {
+            anew: matches!(error, ClientError::Changed),
+            not_sent: match (error, unreadable) {
+                (ClientError::Body(_), Some(failure)) => failure.into(),
+                (error, _) => explained(&error),
+            },
+            met: true,
+            digest,
         })
     }
 
@@ -250,6 +292,13 @@ impl Show {
     fn notice(&self, notice: Notice) {
         match (&self.bar, &notice) {
             (Some(bar), Notice::Progress { sent }) => bar.set_position(*sent),
+            (Some(bar), Notice::Resumed { at }) => {
+                bar.set_position(*at);
+                // The rate is that of what is sent now.
+                bar.reset_elapsed();
+                bar.reset_eta();
+                bar.set_message(format!("{} (resumed)", bar.message()));
+            }
             (Some(bar), _) => bar.suspend(|| conversation(self.console, self.verbose, &notice)),
             (None, _) => conversation(self.console, self.verbose, &notice),
         }
@@ -268,7 +317,12 @@ pub(crate) fn conversation(console: Console, verbose: bool, notice: &Notice) {
         Notice::Said(line) if verbose => format!("> {}", shown(line)),
         Notice::Heard(line) if verbose => format!("< {}", shown(line)),
         Notice::Warning(text) => return console.note(&shown(text)),
-        Notice::Said(_) | Notice::Heard(_) | Notice::Progress { .. } => return,
+        Notice::Resumed { at } if verbose => format!("= resumed at byte {at}"),
+        Notice::Said(_)
+        | Notice::Heard(_)
+        | Notice::Progress { .. }
+        | Notice::Resumed { .. }
+        | Notice::Digest(_) => return,
     };
     // As for every message: nobody is left to be told when standard error is gone.
     let _ = writeln!(io::stderr().lock(), "{line}");

@@ -2,7 +2,7 @@
 //!
 //! What it does *not* do: connect, or name attributes (`metadata`).
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -57,6 +57,8 @@ pub(crate) struct Input {
     pub(crate) attributes: Vec<(String, String)>,
     /// How it becomes NETDATA, and in what records.
     pub(crate) netdata: Option<(Shape, Format)>,
+    /// The file as it was found, if it is one.
+    pub(crate) source: Option<Metadata>,
     content: Content,
     coding: Coding,
 }
@@ -117,6 +119,7 @@ impl Input {
                 size: None,
                 attributes,
                 netdata: None,
+                source: None,
                 content: Content::Directory(path.to_owned()),
                 coding,
             });
@@ -137,6 +140,7 @@ impl Input {
             size: Some(found.len()),
             attributes: metadata::of_file(Some(&found), now),
             netdata: None,
+            source: Some(found),
             content: Content::File(Arc::new(file)),
             coding,
         })
@@ -180,6 +184,7 @@ impl Input {
             size,
             attributes: metadata::of_file(None, now),
             netdata: None,
+            source: None,
             content,
             coding,
         })

@@ -18,10 +18,10 @@ const LINE_MAX: usize = 253;
 
 /// Keys that `--meta` may not set: verbs of the protocol, names that the record itself uses, and what the programs set
 /// on their own.
-const RESERVED: [&str; 28] = [
+const RESERVED: [&str; 29] = [
     "META", "FILE", "EXIT", "QUIT", "HELP", "NOOP", "NOP", "USER", "DATA", "AUXDATA", "EOF", "ABORT",
     "AGENT", "CPQ", "CPQUERY", "MSG", "TYPE", "NAME", "PIPE", "AUTH", "FROM", "REMOTE", "SIZE", "XID",
-    "DIGEST", "ORIGIN", "HOPS", "VIA",
+    "DIGEST", "OFFSET", "ORIGIN", "HOPS", "VIA",
 ];
 
 /// What the command line says of every file of it.

@@ -9,6 +9,7 @@ pub(crate) mod input;
 mod job;
 pub(crate) mod metadata;
 pub(crate) mod netdata;
+pub(crate) mod transfer;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -22,6 +23,7 @@ use self::carry::{Carrier, Manner, NotSent, Outgoing};
 use self::input::{Coding, Input};
 use self::metadata::Said;
 use self::netdata::{Inside, Label, Transmission};
+use self::transfer::TransferId;
 use super::address::Recipient;
 use super::console::Console;
 use super::exit::{Exit, Failure};
@@ -93,6 +95,8 @@ pub(crate) struct Outcome<'a> {
     pub(crate) seconds: f64,
     /// Of the wire form.
     pub(crate) digest: Option<&'a str>,
+    /// Byte of the wire form at which it went on.
+    pub(crate) resumed_at: Option<u64>,
     /// Number in the local daemon's queue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) job: Option<u64>,
@@ -197,10 +201,21 @@ impl Run<'_> {
     ) {
         let begun = Instant::now();
         let label = label_of(batch);
-        let (transmission, parcel) = match self.prepared(recipient, batch) {
+        let source = match &*batch {
+            [input] => input.source.as_ref(),
+            _ => None,
+        };
+        let prepared = self
+            .prepared(recipient, batch)
+            .and_then(|(transmission, parcel)| {
+                let transfer = TransferId::of(&parcel, endpoint, source)?;
+                Ok((transmission, parcel, transfer))
+            });
+        let (transmission, mut parcel, transfer) = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => return self.report_failure(recipient, &label, 0.0, &failure.into()),
         };
+        parcel.xid = Some(transfer.id());
         let mut attempts = 0;
         let sent = carrier
             .carry(endpoint, || {
@@ -213,8 +228,14 @@ impl Run<'_> {
             .await;
         let seconds = begun.elapsed().as_secs_f64();
         match sent {
-            Ok(receipt) => self.report(recipient, &label, seconds, &receipt),
-            Err(not_sent) => self.report_failure(recipient, &label, seconds, &not_sent),
+            Ok(receipt) => {
+                transfer.end(Exit::Done);
+                self.report(recipient, &label, seconds, &receipt);
+            }
+            Err(not_sent) => {
+                transfer.end(not_sent.failure.exit);
+                self.report_failure(recipient, &label, seconds, &not_sent);
+            }
         }
     }
 
@@ -284,7 +305,7 @@ impl Run<'_> {
             name: name.map(|name| metadata::plain("name", name, &mut warn)),
             attributes,
             aux: self.order.aux.clone(),
-            xid: Some(transfer_id()?),
+            xid: Some(transfer::random()?),
         })
     }
 
@@ -346,15 +367,19 @@ impl Run<'_> {
                 bytes: Some(receipt.bytes),
                 seconds,
                 digest: Some(&receipt.digest),
+                resumed_at: receipt.resumed_at,
                 job: receipt.job.map(SpoolId::get),
             }))
         } else if order.quiet {
             Ok(())
         } else {
             let fate = fate(&recipient.to_string(), receipt.id, receipt.job);
+            let resumed = receipt
+                .resumed_at
+                .map_or_else(String::new, |at| format!(", resumed at {}", units::size(at)));
             let (file, size) = (shown(file), units::size(receipt.bytes));
             self.console
-                .line(&format!("{file}: {fate} ({size}, {seconds:.2} s)"))
+                .line(&format!("{file}: {fate} ({size}, {seconds:.2} s{resumed})"))
         };
         if let Err(failure) = printed {
             self.exit = self.exit.then(self.console.complain(&failure));
@@ -382,6 +407,7 @@ impl Run<'_> {
                 bytes: Some(measure.bytes),
                 seconds,
                 digest: Some(&super::item::digest(measure)),
+                resumed_at: None,
                 job: None,
             })),
             false if !self.order.quiet => {
@@ -418,6 +444,7 @@ impl Run<'_> {
             bytes: None,
             seconds,
             digest: None,
+            resumed_at: None,
             job: None,
         }));
         if let Err(failure) = printed {
@@ -468,14 +495,6 @@ fn label_of(batch: &[Input]) -> String {
 fn changed(attributes: &[(String, String)]) -> Option<Timestamp> {
     let (_, seconds) = attributes.iter().find(|(key, _)| key == "XDATE")?;
     Timestamp::from_second(seconds.parse().ok()?).ok()
-}
-
-/// The id of one transfer, the same for every attempt at it.
-pub(crate) fn transfer_id() -> Result<String, Failure> {
-    let mut random = [0; 16];
-    getrandom::fill(&mut random)
-        .map_err(|e| Failure::new(Exit::Io, format!("no random numbers for a transfer id: {e}")))?;
-    Ok(format!("{:032x}", u128::from_ne_bytes(random)))
 }
 
 /// Who the user is, for `FILE`: a claim, but to the local daemon.

@@ -9,7 +9,8 @@ use uft_spool::{FileType, TypeSpec};
 
 use super::{Dialogue, ONE_PIECE_MAX, Part, Server, Stage, WINDOW, Work};
 use crate::proto::command::Fork;
-use crate::proto::errand::{Action, At, Errand, Event};
+use crate::proto::errand::{Action, At, Delivery, Errand, Event};
+use crate::proto::held::Held;
 use crate::proto::wording::{self, Line};
 
 impl Dialogue {
@@ -44,7 +45,7 @@ impl Dialogue {
             return now > 0;
         }
         match work.stage {
-            Stage::Head if idle => {
+            Stage::Head if idle && work.held == Held::Nothing => {
                 work.stage = Stage::Body(Fork::Data);
                 true
             }
@@ -85,6 +86,7 @@ impl Dialogue {
             Ok(words) => words,
             Err(why) => return self.event(Event::Unfit { errand, why }),
         };
+        let digested = matches!(what, Errand::Deliver(delivery) if has_digest(delivery));
         let (stage, aux, type_matters) = match what {
             Errand::Deliver(delivery) => (
                 if server.pipelined {
@@ -108,6 +110,8 @@ impl Dialogue {
             todo,
             late,
             slice: None,
+            held: Held::Nothing,
+            digested,
             aux,
             settled: false,
             type_matters,
@@ -191,7 +195,8 @@ impl Dialogue {
 
     pub(super) fn want_body(&self) -> Option<Action> {
         let (work, server) = (self.work.as_ref()?, self.server?);
-        if work.slice.is_some() || work.settled {
+        let compares = work.stage == Stage::Head;
+        if work.settled || work.slice.is_some() && !compares {
             return None;
         }
         match work.stage {
@@ -204,6 +209,9 @@ impl Dialogue {
                     fork,
                     most: server.max_burst,
                 })
+            }
+            Stage::Head if work.held != Held::Nothing && self.awaited.is_empty() => {
+                Some(Action::WantPrefix(work.held))
             }
             Stage::Head | Stage::Body(_) | Stage::Go(_) | Stage::Tail | Stage::Abort => None,
         }
@@ -235,7 +243,9 @@ impl Dialogue {
                     if payload.len() <= ONE_PIECE_MAX {
                         bytes.extend_from_slice(&payload);
                     } else {
-                        self.out.push_back(Action::Send(bytes.split().freeze()));
+                        if !bytes.is_empty() {
+                            self.out.push_back(Action::Send(bytes.split().freeze()));
+                        }
                         self.out.push_back(Action::Send(payload));
                     }
                 }
@@ -254,6 +264,31 @@ impl Server {
 }
 
 impl Work {
+    /// The server says what it has of the file. Of a file that is on its way as a whole, that comes too late.
+    pub(super) fn heard_of(&mut self, held: Held) {
+        let sensible = held != Held::All || self.digested;
+        if sensible && self.stage == Stage::Head {
+            self.held = held;
+        }
+    }
+
+    /// Goes on behind what the server has; at which byte, unless that is all of it.
+    pub(super) fn resume(&mut self, held: Held) -> Option<u64> {
+        self.slice = None;
+        match held {
+            Held::Part(part) => {
+                let line = format!("META OFFSET {}", part.bytes);
+                self.todo.push_back((At::Attribute, line));
+                Some(part.bytes)
+            }
+            Held::Nothing | Held::All => {
+                self.stage = Stage::Tail;
+                self.todo.push_back((At::Eof, "EOF".to_owned()));
+                None
+            }
+        }
+    }
+
     /// Takes the next burst (at most `most` bytes) off the slice. After the last one of the last fork, what is left to
     /// say is in `todo`.
     pub(super) fn take_burst(&mut self, fork: Fork, most: usize) -> Bytes {
@@ -271,6 +306,11 @@ impl Work {
         }
         burst
     }
+}
+
+fn has_digest(delivery: &Delivery) -> bool {
+    let mut keys = delivery.attributes.iter().map(|attribute| attribute.key.as_str());
+    keys.any(|key| key == "DIGEST")
 }
 
 fn quit() -> Line {

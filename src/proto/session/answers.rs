@@ -2,7 +2,7 @@
 //!
 //! What this file does *not* do: read input, or ask.
 
-use super::{Answer, Closing, Fork, Pending, Refusal, Reply, Session, State, Then, goodbye};
+use super::{Answer, Closing, Fork, Held, Pending, Refusal, Reply, Session, State, Then, goodbye};
 
 impl Session {
     /// The answer to the last [`Ask`](super::Ask), exactly once.
@@ -41,6 +41,14 @@ impl Session {
                     name
                 };
                 Some(Reply::recipient(self.user_sequence, &shown))
+            }
+            (Pending::Transfer { verb }, Ok(answer)) => {
+                let held = if let Answer::Held(held) = answer {
+                    held
+                } else {
+                    Held::Nothing
+                };
+                Some(self.held(&verb, held))
             }
             // "313 0" and "213 0" are one write.
             (Pending::Burst { fork, count }, Ok(_)) => {
@@ -83,7 +91,11 @@ impl Session {
             // One answer for whatever is wrong.
             (Pending::Peer, _) => Some(self.refusal_and_end(&Refusal::NotAPeer)),
             (
-                Pending::Recipient(_) | Pending::Message { .. } | Pending::Query | Pending::Agent,
+                Pending::Recipient(_)
+                | Pending::Transfer { .. }
+                | Pending::Message { .. }
+                | Pending::Query
+                | Pending::Agent,
                 Err(refusal),
             ) => Some(self.refusal(&refusal)),
         };

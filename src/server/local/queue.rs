@@ -23,7 +23,12 @@ pub(super) async fn answer(asker: &Asker, gateway: &Arc<Gateway>, request: Reque
     match request {
         Request::Route { place } => way_to(&gateway.live().table, &place).map(Answer::Way),
         Request::QueueShow { user, id } => {
-            let item = job(asker, gateway, user, id).await?;
+            let item = match job(asker, gateway, user.clone(), id).await {
+                Err(none @ No(Why::NoJob, _)) => {
+                    return ended(asker, gateway, user, id).await.map_err(|_| none);
+                }
+                found => found?,
+            };
             let spool = Arc::clone(&gateway.spool);
             // A story may be lost; the job is not.
             let story = work(move || Ok(spool.story(id).unwrap_or_default())).await?;
@@ -131,6 +136,28 @@ async fn job(
         (Ok(_), Some(_)) | (Err(No(Why::NoJob, _)), Some(_)) => Err(none()),
         (Err(no), _) => Err(no),
     }
+}
+
+/// A job that has left the queue, if it was one that the asker could touch.
+async fn ended(
+    asker: &Asker,
+    gateway: &Arc<Gateway>,
+    user: Option<UserName>,
+    id: SpoolId,
+) -> Result<Answer, No> {
+    let owner = match (user, asker.administrator) {
+        (None, true) => None,
+        (user, _) => Some(asker.owner(user)?),
+    };
+    let spool = Arc::clone(&gateway.spool);
+    let (job, story) = work(move || Ok((spool.ended_job(id)?, spool.story(id)?))).await?;
+    if owner.is_some() && job.job.owner != owner {
+        return Err(No(Why::NoJob, "it was somebody else's".into()));
+    }
+    Ok(Answer::Ended {
+        job: Box::new(job),
+        story,
+    })
 }
 
 /// Changes a job; the answer is how it is then, or how it was when it is gone.

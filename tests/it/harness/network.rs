@@ -9,8 +9,8 @@ use std::path::Path;
 
 use super::{Daemon, Setup};
 
-/// Short pauses, so that a test waits for little.
-const QUICK: &str = "[queue]\nretry = [\"50ms\", \"100ms\", \"200ms\"]\nrescan = \"1s\"\n\
+/// Short pauses, so that a test waits for little; and no second look at the directories, so that every event counts.
+const QUICK: &str = "[queue]\nretry = [\"50ms\", \"100ms\", \"200ms\"]\nrescan = \"1h\"\n\
                      [uft]\nmax_sessions_per_address = 1000\n";
 
 /// Gateways, in the order of their names.
