@@ -202,7 +202,9 @@ pub(crate) fn answered(answer: Answer) -> Result<Answer, Failure> {
         }
         Why::NoRoute => failure.hint("the administrator names routes in uftd.toml"),
         Why::NotReceiving => failure.hint("the user gets messages while uft watch runs"),
-        Why::NoRoom => failure.hint("make room: receive or discard what is in the inbox"),
+        Why::NoRoom => {
+            failure.hint("make room: receive or discard what is in the inbox, purge what waits in the queue")
+        }
         Why::NoUser | Why::Unavailable | Why::Failed | Why::Malformed => failure,
     })
 }

@@ -177,7 +177,7 @@ fn whole(content: Content) -> Result<Bytes, Unreadable> {
 fn parcel(item: &QueuedItem, aux: Option<Bytes>, hop: &Hop, node: &str) -> Result<Parcel, Why> {
     let facts = &item.envelope.facts;
     let job = &item.job;
-    let direct = hop.is.iter().any(|place| *place == job.place);
+    let direct = hop.is.contains(&job.place);
     let to = match direct {
         true => job.to.clone(),
         false => format!("{}@{}", job.to, job.place),

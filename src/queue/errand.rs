@@ -10,7 +10,7 @@ use tracing::{debug, error, info, warn};
 use uft_spool::{Error, Progress, Spool, SpoolId};
 
 use super::schedule::{self, HopKey};
-use super::{Done, Hooks, LINGER, PATIENCE, Settings, now, random, retry};
+use super::{Done, Hooks, LINGER, PATIENCE, Settings, Tried, now, random, retry};
 use crate::client::Connection;
 use crate::deliver::uft::{Attempt, Hop};
 use crate::deliver::{self, Outcome};
@@ -43,13 +43,13 @@ impl Errand {
             error!(%err, "a task of the queue ended abnormally");
             schedule::Outcome::Untried(retry::after(now(), LINGER))
         });
-        Done::Tried {
+        Done::Tried(Box::new(Tried {
             id,
             hop: key,
             connection,
             verdict,
             attempts,
-        }
+        }))
     }
 
     /// Writes down what came of it, and says what that means for the schedule.

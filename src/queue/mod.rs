@@ -83,13 +83,18 @@ pub(crate) struct Settings {
     pub(crate) queue: QueueSection,
 }
 
+/// Puts a job into inboxes of this host; `Err`: why not, and whether for good.
+type Home = Box<dyn Fn(SpoolId, &UserName) -> Result<(), (String, bool)> + Send + Sync>;
+/// Hears of an arrival.
+type Arrived = Box<dyn Fn(&UserName, SpoolId) + Send + Sync>;
+
 /// What the rest of the daemon does for the queue.
 pub(crate) struct Hooks {
     /// Puts a job into the inboxes that a name of this host stands for, and ends it; `Err`: why not, and whether for
     /// good. Blocks.
-    pub(crate) home: Box<dyn Fn(SpoolId, &UserName) -> Result<(), (String, bool)> + Send + Sync>,
+    pub(crate) home: Home,
     /// Tells people of an arrival.
-    pub(crate) arrived: Box<dyn Fn(&UserName, SpoolId) + Send + Sync>,
+    pub(crate) arrived: Arrived,
     /// Something came into the drop directory.
     pub(crate) dropped: Box<dyn Fn() + Send + Sync>,
 }
@@ -151,15 +156,18 @@ enum Done {
     /// All jobs that there are.
     Jobs(Vec<JobSummary>),
     /// A delivery was tried.
-    Tried {
-        id: SpoolId,
-        hop: HopKey,
-        connection: Option<Connection>,
-        verdict: schedule::Outcome,
-        attempts: u32,
-    },
+    Tried(Box<Tried>),
     /// Something else was done, and the job's own file says what.
     Settled,
+}
+
+/// A delivery that was tried, and what that means.
+struct Tried {
+    id: SpoolId,
+    hop: HopKey,
+    connection: Option<Connection>,
+    verdict: schedule::Outcome,
+    attempts: u32,
 }
 
 /// What is remembered of a job besides its turn.
@@ -401,36 +409,39 @@ impl Queue {
                     self.seen(summary.id, Some(summary));
                 }
             }
-            Ok(Done::Tried {
-                id,
-                hop,
-                connection,
-                verdict,
-                attempts,
-            }) => {
-                self.sending -= 1;
-                if let Some(connection) = connection {
-                    self.idle
-                        .entry(hop)
-                        .or_default()
-                        .push((Instant::now(), connection));
-                }
-                if let Some(known) = self.known.get_mut(&id) {
-                    known.attempts = attempts;
-                }
-                self.schedule.done(id, verdict, now(), random());
-                if verdict == schedule::Outcome::Gone {
-                    self.forget(id);
-                } else if self.schedule.state(id).is_none() {
-                    // It was given another way while it was being sent.
-                    self.known.remove(&id);
-                    self.look(id);
-                } else if self.known.get(&id).is_some_and(|known| known.expires <= now()) {
-                    self.expire_one(id);
-                }
-            }
+            Ok(Done::Tried(tried)) => self.tried(*tried),
             Ok(Done::Settled) => {}
             Err(err) => error!(%err, "a task of the queue ended abnormally"),
+        }
+    }
+
+    fn tried(&mut self, tried: Tried) {
+        let Tried {
+            id,
+            hop,
+            connection,
+            verdict,
+            attempts,
+        } = tried;
+        self.sending -= 1;
+        if let Some(connection) = connection {
+            self.idle
+                .entry(hop)
+                .or_default()
+                .push((Instant::now(), connection));
+        }
+        if let Some(known) = self.known.get_mut(&id) {
+            known.attempts = attempts;
+        }
+        self.schedule.done(id, verdict, now(), random());
+        if verdict == schedule::Outcome::Gone {
+            self.forget(id);
+        } else if self.schedule.state(id).is_none() {
+            // It was given another way while it was being sent.
+            self.known.remove(&id);
+            self.look(id);
+        } else if self.known.get(&id).is_some_and(|known| known.expires <= now()) {
+            self.expire_one(id);
         }
     }
 

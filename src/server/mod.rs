@@ -73,6 +73,8 @@ const DISCARDED: u64 = 64 * 1024;
 
 /// Jobs that users want tried now and that were not heard of yet.
 const RETRIES_AT_ONCE: usize = 1024;
+/// Lists of the queue that are made at once: each begins with all jobs that there are.
+const LISTINGS_AT_ONCE: usize = 2;
 /// Account look-ups at once.
 const LOOK_UPS_AT_ONCE: usize = 16;
 
@@ -87,6 +89,8 @@ pub(crate) struct Gateway {
     callbacks: CallBacks,
     /// Places for questions to the account database.
     look_ups: Semaphore,
+    /// Places for lists of the queue.
+    listings: Semaphore,
     /// Receipts that may be sent.
     receipts: Budget,
     /// Jobs of the queue that somebody wants tried now.
@@ -202,6 +206,7 @@ impl Gateway {
             local_caps: Arc::default(),
             callbacks: CallBacks::default(),
             look_ups: Semaphore::new(LOOK_UPS_AT_ONCE),
+            listings: Semaphore::new(LISTINGS_AT_ONCE),
             receipts: Budget::new(receipts::A_MINUTE),
             retry,
             retries: Mutex::new(Some(retries)),

@@ -1,14 +1,14 @@
 //! `uft queue` and what leads into the queue: whose a job is, what may be done to it, and what others see of it.
 //!
-//! The next hop of every job here is a port where nobody listens, so that jobs stay where they are. How files travel from
-//! gateway to gateway is not tested here.
+//! The next hop of most jobs here is a port where nobody listens, so that they stay where they are. How files travel from
+//! gateway to gateway is not tested here, but that a user can make them go.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use serde_json::Value;
 
-use crate::harness::{Daemon, Program};
+use crate::harness::{Daemon, Network, Program, until};
 
 const ROUTES: &str = r#"
     peer = [{ name = "beta", uft = "127.0.0.1:1" }]
@@ -159,6 +159,21 @@ fn a_job_is_given_another_destination() {
 }
 
 #[test]
+fn what_waits_counts_against_its_user_until_it_is_gone() {
+    let daemon = Daemon::with(&format!("{ROUTES}\n[limits]\nuser_items = 2"));
+    daemon.connect().deliver("alice", "I", "a", b"x").has(200);
+    let forward = || alice(&daemon, &["forward", "1", "bob@BETA"]);
+    forward().ok();
+    forward().ok();
+    let full = forward().exits(73);
+    assert!(full.err.contains("2 of 2 jobs"), "{}", full.err);
+    let sent = daemon.sendfile(["bob@BETA", "uftd.toml"]);
+    sent.dir(&daemon.place.path("")).ok();
+    alice(&daemon, &["queue", "purge", "1", "2"]).ok();
+    forward().ok();
+}
+
+#[test]
 fn a_job_that_is_purged_is_gone_and_its_item_in_the_inbox_is_not() {
     let daemon = with_a_job("a.txt");
     let purged = alice(&daemon, &["queue", "purge", "1"]).ok();
@@ -275,4 +290,78 @@ fn the_name_of_our_own_node_is_this_host() {
         .sendfile(["--json", "alice@alpha,alice", file.to_str().unwrap()])
         .ok();
     assert_eq!(said.json().len(), 1, "one recipient by two names: {}", said.out);
+}
+
+/// Two gateways, the second one stopped, and a file for its bob in the queue of the first.
+fn waiting(settings: &str) -> Network {
+    let mut network = Network::row(&["ALPHA", "BETA"], settings);
+    network.at_mut(1).kill();
+    let alpha = network.at(0);
+    alpha.place.file("a.txt", "text\n");
+    alpha.sendfile(["bob@BETA", "a.txt"]).ok();
+    until("an attempt at the next hop", || {
+        let jobs = alpha.uft(["queue", "--json"]).ok().json();
+        jobs[0]["said"].is_string().then_some(())
+    });
+    network
+}
+
+fn arrives(network: &Network) {
+    until("the file at bob's", || {
+        (network.at(1).items("bob").len() == 1).then_some(())
+    });
+    until("the end of the job", || {
+        let left = network.at(0).uft(["queue", "--json"]).ok().out;
+        left.is_empty().then_some(())
+    });
+}
+
+#[test]
+fn a_job_whose_next_hop_is_down_says_so_and_goes_at_once_when_it_is_to() {
+    let mut network = waiting("[queue]\nretry = [\"1h\"]");
+    let shown = network.at(0).uft(["queue"]).ok().out;
+    assert!(
+        shown.contains(" hop is down ") && shown.contains("\n   beta: "),
+        "{shown}"
+    );
+    network.at_mut(1).start_again();
+    network.at(0).uft(["queue", "retry", "1"]).ok();
+    arrives(&network);
+}
+
+#[test]
+fn a_job_that_is_held_stays_until_it_is_freed() {
+    let mut network = waiting("");
+    network.at(0).uft(["queue", "hold", "1"]).ok();
+    network.at_mut(1).start_again();
+    network.at(0).place.file("b.txt", "text\n");
+    network.at(0).sendfile(["alice@BETA", "b.txt"]).ok();
+    until("the file after it", || {
+        (network.at(1).items("alice").len() == 1).then_some(())
+    });
+    assert_eq!(network.at(1).items("bob"), []);
+    network.at(0).uft(["queue", "free", "1"]).ok();
+    arrives(&network);
+}
+
+#[test]
+fn a_forward_has_the_forwarder_for_its_sender() {
+    let network = Network::row(&["ALPHA", "BETA"], "");
+    let alpha = network.at(0);
+    alpha
+        .connect()
+        .deliver("alice", "I", "a.bin", b"\x00\xff\r\n")
+        .has(200);
+    alice(alpha, &["forward", "1", "bob at beta"]).ok();
+    arrives(&network);
+    let item = network.at(1).item("bob");
+    assert_eq!(
+        network.at(1).bytes(&item, uft::local::Form::Wire),
+        b"\x00\xff\r\n"
+    );
+    let origin = &item.envelope.facts.origin;
+    assert_eq!(
+        (origin.user.as_str(), origin.node.as_deref()),
+        ("alice", Some("ALPHA"))
+    );
 }

@@ -108,7 +108,7 @@ fn cannot(path: &Path, error: &io::Error) -> Failure {
 fn write_secret(path: &Path) -> Result<(), Failure> {
     let mut options = fs::OpenOptions::new();
     let file = options.write(true).create_new(true).mode(0o600).open(path);
-    let secret = super::send::transfer_id()?;
+    let secret = super::send::transfer::random()?;
     file.and_then(|mut file| file.write_all(secret.as_bytes()))
         .map_err(|e| cannot(path, &e))
 }

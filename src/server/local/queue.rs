@@ -62,9 +62,12 @@ pub(super) async fn list(
     let found = match asker.jobs_of(user, all) {
         Err(no) => Err(no),
         Ok(owner) => {
+            // Somebody who asks again and again waits in line, and the memory is that of a few lists.
+            let _place = gateway.listings.acquire().await;
             work(move || {
                 let mut jobs = spool.jobs()?;
                 jobs.retain(|summary| owner.is_none() || summary.job.owner == owner);
+                jobs.shrink_to_fit();
                 Ok(jobs)
             })
             .await
@@ -347,5 +350,84 @@ impl From<Route> for Way {
             Route::Hold => Way::Hold,
             Route::Refuse(why) => Way::Nowhere(why.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uft_spool::Progress;
+
+    use super::*;
+    use crate::route::{Plan, Rule};
+
+    fn table() -> Table {
+        let rule = |to: &str, via: &str| Rule {
+            to: to.into(),
+            via: vec![via.into()],
+        };
+        Table::new(Plan {
+            node: "ALPHA".into(),
+            hosts: vec!["alpha.example".into()],
+            peers: vec!["beta".into()],
+            rules: vec![
+                rule("BETA", "beta"),
+                rule("GAMMA", "hold"),
+                rule("DELTA", "reject"),
+            ],
+            max_hops: 16,
+            percent: false,
+        })
+    }
+
+    #[test]
+    fn the_way_to_a_place_is_that_of_the_table_for_a_user_of_this_host() {
+        let table = table();
+        for (place, way) in [
+            ("beta", Way::Peers(vec!["beta".into()])),
+            ("GAMMA", Way::Hold),
+            ("alpha", Way::Here),
+            ("ALPHA.example", Way::Here),
+            ("[::1]", Way::Here),
+            ("[::1]:608", Way::Direct),
+            ("other.example", Way::Direct),
+        ] {
+            assert_eq!(way_to(&table, place).ok(), Some(way), "{place}");
+        }
+        for nowhere in ["NOWHERE", "DELTA"] {
+            assert!(
+                matches!(way_to(&table, nowhere), Ok(Way::Nowhere(_))),
+                "{nowhere}"
+            );
+        }
+        for no in ["", "a b", "host:0", "a\r\nb", "[x]", "\u{202e}"] {
+            assert!(matches!(way_to(&table, no), Err(No(Why::Malformed, _))), "{no:?}");
+        }
+    }
+
+    #[test]
+    fn a_job_of_another_gateway_never_goes_back_to_it() {
+        let summary = JobSummary {
+            id: SpoolId::new(1).unwrap(),
+            state: State::Ready,
+            job: Job {
+                to: "bob".into(),
+                place: "BETA".into(),
+                link: Some("beta".into()),
+                ..Job::default()
+            },
+            size: 0,
+            from: String::new(),
+            name: None,
+            progress: Progress::default(),
+        };
+        assert!(matches!(info(&table(), summary.clone()).way, Way::Nowhere(_)));
+        let damaged = JobSummary {
+            job: Job {
+                place: "a b c".into(),
+                ..Job::default()
+            },
+            ..summary
+        };
+        assert!(matches!(info(&table(), damaged).way, Way::Nowhere(_)));
     }
 }
