@@ -2,7 +2,7 @@
 //!
 //! Jobs are files; what is here is which of them is due, and who is busy with it. The order and the pauses are
 //! [`schedule`]'s and [`retry`]'s, which are pure; where a job goes is `route`'s; taking it there is `deliver`'s. It
-//! hears of new jobs by [`watch`], and looks at the directories again now and then, so that nothing waits for ever
+//! hears of new jobs by `watch`, and looks at the directories again now and then, so that nothing waits for ever
 //! because an event was lost.
 //!
 //! | a delivery said | then |
