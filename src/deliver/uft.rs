@@ -87,7 +87,14 @@ pub(crate) async fn deliver(
     let outcome = match load(spool, id, hop, node).await {
         Err(err) => Outcome::Broken(chain(&err)),
         Ok(Loaded { parcel, body }) => match connection.deliver(parcel, body, &mut watch).await {
-            Ok(receipt) => Outcome::Done(format!("{} {}", receipt.code, receipt.text)),
+            Ok(receipt) => {
+                if let Some(at) = receipt.resumed_at {
+                    remarks.push(format!(
+                        "went on from byte {at}, where an earlier attempt had broken off"
+                    ));
+                }
+                Outcome::Done(format!("{} {}", receipt.code, receipt.text))
+            }
             Err(err) => outcome(&err),
         },
     };

@@ -493,6 +493,78 @@ fn a_server_that_refuses_relay_headers_gets_the_file_without_and_that_is_told() 
 }
 
 #[test]
+fn a_large_file_goes_on_where_the_killed_gateway_left_it() {
+    let mut network = Network::row(&["ALPHA", "BETA"], "");
+    let bytes = random_bytes(3, 96 << 20);
+    // BETA takes its time, so that it is killed in the middle.
+    let partial = network.at(1).spool().join("partial");
+    submit(network.at(0), "bob@BETA", "large", &bytes);
+    until("8 MiB of it", || {
+        let entries = std::fs::read_dir(&partial).ok()?.flatten();
+        let held: u64 = entries
+            .filter_map(|entry| Some(entry.metadata().ok()?.len()))
+            .sum();
+        (held > 8 << 20).then_some(())
+    });
+    network.at_mut(1).kill();
+    let whole = network.at(1).spool().join("users/bob/1").exists();
+    assert!(!whole, "it was quicker than the kill");
+    network.at_mut(1).start_again();
+    let item = items(network.at(1), "bob", 1).remove(0);
+    assert!(network.at(1).bytes(&item, Form::Wire) == bytes);
+    empty(network.at(0));
+    let story = network.at(0).uft(["queue", "show", "1"]).ok().out;
+    assert!(story.contains("went on from byte"), "{story}");
+}
+
+/// A server that says these to one `EOF` after the other, and yes to everything else.
+fn moody_server(replies: &'static [&'static str]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let mut replies = replies.iter();
+        while replies.len() > 0 {
+            let (stream, _) = listener.accept().unwrap();
+            let mut writer = stream.try_clone().unwrap();
+            let _ = writer.write_all(b"223 field UFT/2 POSIXUFT/2.1.2 32256 ; ready.\r\n");
+            for line in BufReader::new(stream).lines() {
+                let said = match line.unwrap_or_default().split(' ').next() {
+                    Some("EOF") => replies.next().expect("no more files than replies"),
+                    Some("QUIT") => "221 bye",
+                    Some(verb) if verb.starts_with(['#', '*']) => continue,
+                    _ => "200 ok",
+                };
+                if writer.write_all(format!("{said}\r\n").as_bytes()).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn a_later_is_tried_again_and_a_never_is_told() {
+    let port = moody_server(&["451 not now", "541 full", "200 got it", "550 never"]);
+    let mut network = Network::of(&["ALPHA"], "");
+    network.at_mut(0).configure(&format!(
+        "[[peer]]\nname = \"old\"\nuft = \"127.0.0.1:{port}\"\nmax_parallel = 1\n[[route]]\nto = \"OLD\"\nvia = \"old\""
+    ));
+    network.reload();
+    submit(network.at(0), "bob@OLD", "first", b"");
+    empty(network.at(0));
+    let story = network.at(0).uft(["queue", "show", "1"]).ok().out;
+    for said in ["451 not now", "541 full", "200 got it"] {
+        assert!(story.contains(said), "{story}");
+    }
+    assert_eq!(network.at(0).items("root"), []);
+    submit(network.at(0), "bob@OLD", "second", b"");
+    let letter = items(network.at(0), "root", 1).remove(0);
+    let text = String::from_utf8(network.at(0).bytes(&letter, Form::Local)).unwrap();
+    assert!(text.contains("550 never"), "{text}");
+}
+
+#[test]
 fn a_peer_that_accepts_and_never_answers_keeps_nobody_else_waiting() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut network = Network::of(&["ALPHA", "BETA"], "[queue]\ntimeout = \"300ms\"");
