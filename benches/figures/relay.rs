@@ -95,7 +95,11 @@ fn relay(dir: &Path, beta: &Gateway, items: u64) -> Duration {
     let began = Instant::now();
     let alpha = Gateway::start_with(dir, &route(&beta.address.to_string()));
     while stored(beta) < items {
-        thread::yield_now();
+        assert!(
+            began.elapsed() < Duration::from_secs(300),
+            "see {}/log",
+            dir.display()
+        );
         thread::sleep(Duration::from_millis(2));
     }
     let took = began.elapsed();
@@ -196,6 +200,7 @@ fn now() -> i64 {
 fn fill(dir: &Path, count: usize, write: impl Fn(&mut uft_spool::Staged) + Sync) {
     let limits = Limits {
         min_free: 0,
+        user_items: u64::MAX,
         ..Limits::default()
     };
     let (spool, _) = Spool::open(dir, limits).unwrap();
@@ -232,7 +237,7 @@ fn fill(dir: &Path, count: usize, write: impl Fn(&mut uft_spool::Staged) + Sync)
 
 fn queue(spool: &Spool, n: usize, write: &impl Fn(&mut uft_spool::Staged)) {
     let owner: UserName = "root".parse().unwrap();
-    let reservation = spool.reserve(&[], &[None], None, None).unwrap();
+    let reservation = spool.reserve(&[], &[Some(owner.clone())], None, None).unwrap();
     let mut local = spool.stage(&reservation);
     write(&mut local);
     let wire_measure = local.measure();
@@ -256,6 +261,7 @@ fn queue(spool: &Spool, n: usize, write: &impl Fn(&mut uft_spool::Staged)) {
     let job = Job {
         to: "alice".into(),
         place: "BETA".into(),
+        owner: Some(owner),
         queued: now(),
         ..Job::default()
     };
