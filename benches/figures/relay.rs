@@ -93,7 +93,7 @@ fn large(disk: &mut Disk) -> Figure {
 /// Starts a gateway on a filled queue; how long until `beta` has this many items.
 fn relay(dir: &Path, beta: &Gateway, items: u64) -> Duration {
     let began = Instant::now();
-    let alpha = Gateway::start_with(dir, &route(&beta.address.to_string()));
+    let alpha = Gateway::start_as("ALPHA", dir, &route(&beta.address.to_string()));
     while stored(beta) < items {
         assert!(
             began.elapsed() < Duration::from_secs(300),
@@ -127,7 +127,7 @@ fn long_queue(disk: &mut Disk) -> [Figure; 3] {
     let mut resident = 0;
     for _ in 0..ROUNDS {
         let began = Instant::now();
-        let gateway = Gateway::start_with(&dir, &down);
+        let gateway = Gateway::start_as("ALPHA", &dir, &down);
         start.push(began.elapsed());
         // Everything was looked at when a change of one job has been heard of.
         let list = gateway.uft(&["queue", "ls", "--all"]).status().unwrap();
@@ -135,10 +135,10 @@ fn long_queue(disk: &mut Disk) -> [Figure; 3] {
         resident = resident.max(gateway.memory("status", "VmRSS"));
         gateway.stop();
         let began = Instant::now();
-        drop(Gateway::start_with(&dir, &down));
+        drop(Gateway::start_as("ALPHA", &dir, &down));
         killed.push(began.elapsed());
         // Stopped in order, so that the next start is a plain one.
-        Gateway::start_with(&dir, &down).stop();
+        Gateway::start_as("ALPHA", &dir, &down).stop();
     }
     let time = |work: &str, took: Duration| Figure {
         work: work.into(),

@@ -397,6 +397,32 @@ fn what_waits_too_long_goes_back_as_a_letter() {
 }
 
 #[test]
+fn what_was_given_up_is_removed_when_nobody_looks_after_it() {
+    let mut network = Network::row(
+        &["ALPHA", "BETA"],
+        "[limits]\nexpire = \"1s\"\n[queue]\nexpire = \"1s\"",
+    );
+    network.at_mut(1).kill();
+    submit(network.at(0), "bob@BETA", "late", b"x");
+    until("the failed job", || {
+        network
+            .at(0)
+            .queued()
+            .iter()
+            .any(|name| name.starts_with("failed/"))
+            .then_some(())
+    });
+    // Looked for at every start.
+    until("its removal", || {
+        network.at_mut(0).restart();
+        until("a look", || {
+            network.at(0).log().contains("spool opened").then_some(())
+        });
+        network.at(0).queued().is_empty().then_some(())
+    });
+}
+
+#[test]
 fn receipts_come_back_over_the_network() {
     let network = Network::row(&["ALPHA", "BETA", "GAMMA"], "");
     let from = network.at(0);
