@@ -93,6 +93,8 @@ impl Letter {
         let name = named(&item.envelope.facts);
         let to = shown(&format!("{}@{}", item.job.to, item.job.place));
         let (id, bytes) = (item.id, item.envelope.wire.bytes);
+        // One that is freed and fails again is told again: it was queued anew.
+        let queued = item.job.queued;
         let why = shown(why);
         Letter {
             from: None,
@@ -104,7 +106,7 @@ impl Letter {
                      It was given up at {node}, which keeps it as job {id}.\n"
                 ),
             },
-            xid: format!("{node}.failed.{id}"),
+            xid: format!("{node}.failed.{id}.{queued}"),
         }
     }
 

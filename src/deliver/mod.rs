@@ -21,4 +21,6 @@ pub(crate) enum Outcome {
     Down(String),
     /// The item cannot be read here.
     Broken(String),
+    /// It is held, or addressed to somebody else by now, and nothing was sent.
+    Moved,
 }

@@ -13,12 +13,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use uft_spool::{Attribute, Content, Error, Form, Proof, QueuedItem, Spool, SpoolId};
+use uft_spool::{Attribute, Content, Error, Form, Proof, QueuedItem, Spool, SpoolId, State};
 
 use super::Outcome;
 use crate::canon::Restorer;
 use crate::client::{Body, BodyError, ClientError, Connection, Endpoint, Notice, Options, Parcel};
 use crate::display::chain;
+use crate::proto::At;
 use crate::route::{Trail, Why};
 
 /// Bytes read at a time.
@@ -54,6 +55,8 @@ enum Unreadable {
     Aux(#[source] std::io::Error),
     #[error("it says nothing sensible of its way: {0}")]
     Trail(#[from] Why),
+    #[error("it was held or given another address")]
+    Moved,
 }
 
 /// What an item is to the next hop.
@@ -62,14 +65,32 @@ struct Loaded {
     body: Body,
 }
 
-/// Delivers the item `id` over `connection`, or over a new one.
+/// Delivers the item of this number over `connection`, or over a new one, if it is still to be sent, to this address. A connection
+/// that was used before may have been closed meanwhile: that says nothing of the hop, and a new one is tried.
 pub(crate) async fn deliver(
     spool: &Arc<Spool>,
-    id: SpoolId,
+    job: (SpoolId, &str),
+    hop: &Hop,
+    node: &str,
+    mut connection: Option<Connection>,
+) -> Attempt {
+    loop {
+        let used = connection.is_some();
+        let (attempt, stale) = attempt(spool, job, hop, node, connection.take()).await;
+        if !(used && stale) {
+            return attempt;
+        }
+    }
+}
+
+/// One attempt, and whether the connection was at its end before the item began.
+async fn attempt(
+    spool: &Arc<Spool>,
+    job: (SpoolId, &str),
     hop: &Hop,
     node: &str,
     connection: Option<Connection>,
-) -> Attempt {
+) -> (Attempt, bool) {
     let mut remarks = Vec::new();
     let mut watch = |notice: Notice| {
         if let Notice::Warning(text) = notice {
@@ -82,9 +103,11 @@ pub(crate) async fn deliver(
     };
     let mut connection = match opened {
         Ok(connection) => connection,
-        Err(err) => return Attempt::ended(Outcome::Down(chain(&err)), remarks),
+        Err(err) => return (Attempt::ended(Outcome::Down(chain(&err)), remarks), false),
     };
-    let outcome = match load(spool, id, hop, node).await {
+    let mut stale = false;
+    let outcome = match load(spool, job, hop, node).await {
+        Err(Unreadable::Moved) => Outcome::Moved,
         Err(err) => Outcome::Broken(chain(&err)),
         Ok(Loaded { parcel, body }) => match connection.deliver(parcel, body, &mut watch).await {
             Ok(receipt) => {
@@ -95,18 +118,32 @@ pub(crate) async fn deliver(
                 }
                 Outcome::Done(format!("{} {}", receipt.code, receipt.text))
             }
-            Err(err) => outcome(&err),
+            Err(err) => {
+                stale = is_stale(&err);
+                outcome(&err)
+            }
         },
     };
-    Attempt {
+    let attempt = Attempt {
         outcome,
         connection: connection.usable().then_some(connection),
         remarks,
+    };
+    (attempt, stale)
+}
+
+/// Whether an error is the end of a session in which nothing was said of the item yet.
+fn is_stale(error: &ClientError) -> bool {
+    match error {
+        ClientError::Lost { step } => *step == At::File.to_string(),
+        ClientError::Refused { step, code, .. } => *step == At::File.to_string() && *code == 521,
+        _ => false,
     }
 }
 
 impl Attempt {
-    fn ended(outcome: Outcome, remarks: Vec<String>) -> Attempt {
+    /// Without a connection.
+    pub(crate) fn ended(outcome: Outcome, remarks: Vec<String>) -> Attempt {
         Attempt {
             outcome,
             connection: None,
@@ -152,10 +189,21 @@ fn refused(code: u16, said: String) -> Outcome {
 }
 
 /// Reads the head of an item, and begins with its bytes.
-async fn load(spool: &Arc<Spool>, id: SpoolId, hop: &Hop, node: &str) -> Result<Loaded, Unreadable> {
+async fn load(
+    spool: &Arc<Spool>,
+    (id, address): (SpoolId, &str),
+    hop: &Hop,
+    node: &str,
+) -> Result<Loaded, Unreadable> {
     let (spool, hop, node) = (Arc::clone(spool), hop.clone(), node.to_owned());
+    let address = address.to_owned();
     let loading = tokio::task::spawn_blocking(move || {
         let item = spool.job(id)?;
+        // Events come late, and in any order: what the disk says now is right.
+        let waits = matches!(item.state, State::Ready | State::Deferred);
+        if !waits || format!("{}@{}", item.job.to, item.job.place) != address {
+            return Err(Unreadable::Moved);
+        }
         let source = Source::open(&spool, &item)?;
         let aux = match item.envelope.aux {
             Some(_) => Some(whole(spool.open_job(id, Form::Aux)?)?),
@@ -254,6 +302,9 @@ struct Source {
     /// As it is kept.
     kept: Content,
     restorer: Option<Restorer>,
+    /// What it is to be, and of what was made of it so far.
+    digest: blake3::Hash,
+    hasher: blake3::Hasher,
 }
 
 impl Source {
@@ -266,45 +317,60 @@ impl Source {
             }
             other => (other?, None),
         };
-        Ok(Source { kept, restorer })
+        Ok(Source {
+            kept,
+            restorer,
+            digest: item.envelope.wire.blake3,
+            hasher: blake3::Hasher::new(),
+        })
     }
 
-    /// Reads to the end, or until nobody wants more.
+    /// Reads to the end, or until nobody wants more. The last piece goes out only if all of it is what was once received:
+    /// a disk that has lost bits is not to be believed by the next hop.
     fn pour(mut self, to: &mpsc::Sender<Result<Bytes, BodyError>>) {
-        let failed = |message: String| BodyError {
-            message,
-            misfit: false,
-        };
-        while self.kept.bytes > 0 {
-            let most = usize::try_from(self.kept.bytes).unwrap_or(PIECE).min(PIECE);
-            let mut piece = vec![0; most];
-            if let Err(err) = self.kept.file.read_exact(&mut piece) {
-                let _ = to.blocking_send(Err(failed(format!("item cannot be read: {err}"))));
-                return;
-            }
-            self.kept.bytes -= most as u64;
-            let piece = match &mut self.restorer {
-                None => piece,
-                Some(restorer) => {
-                    let mut wire = Vec::with_capacity(2 * most);
-                    if let Err(err) = restorer.feed(&piece, &mut wire) {
-                        let _ = to.blocking_send(Err(failed(err.to_string())));
-                        return;
-                    }
-                    wire
+        let mut before = Bytes::new();
+        loop {
+            let (piece, last) = match self.next() {
+                Ok(next) => next,
+                Err(message) => {
+                    let misfit = false;
+                    let _ = to.blocking_send(Err(BodyError { message, misfit }));
+                    return;
                 }
             };
-            if to.blocking_send(Ok(piece.into())).is_err() {
+            let piece = std::mem::replace(&mut before, piece);
+            if !piece.is_empty() && to.blocking_send(Ok(piece)).is_err() {
+                return;
+            }
+            if last {
+                let _ = to.blocking_send(Ok(before));
                 return;
             }
         }
-        if let Some(restorer) = self.restorer {
-            let mut wire = Vec::new();
-            let last = match restorer.finish(&mut wire) {
-                Ok(()) => Ok(wire.into()),
-                Err(err) => Err(failed(err.to_string())),
-            };
-            let _ = to.blocking_send(last);
+    }
+
+    /// The next piece of the wire form, and whether it is the last.
+    fn next(&mut self) -> Result<(Bytes, bool), String> {
+        let mut wire = Vec::new();
+        if self.kept.bytes > 0 {
+            let most = usize::try_from(self.kept.bytes).unwrap_or(PIECE).min(PIECE);
+            let mut piece = vec![0; most];
+            let read = self.kept.file.read_exact(&mut piece);
+            read.map_err(|err| format!("item cannot be read: {err}"))?;
+            self.kept.bytes -= most as u64;
+            match &mut self.restorer {
+                None => wire = piece,
+                Some(restorer) => restorer.feed(&piece, &mut wire).map_err(|err| err.to_string())?,
+            }
+        }
+        let last = self.kept.bytes == 0;
+        if let Some(restorer) = self.restorer.take_if(|_| last) {
+            restorer.finish(&mut wire).map_err(|err| err.to_string())?;
+        }
+        self.hasher.update(&wire);
+        match last && self.hasher.finalize() != self.digest {
+            true => Err("item is damaged: its bytes are not those that were received".into()),
+            false => Ok((wire.into(), last)),
         }
     }
 }

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tracing::{debug, error, info, warn};
-use uft_spool::{Error, Origin, Progress, Proof, QueuedItem, Spool, SpoolId};
+use uft_spool::{Error, Job, Origin, Progress, Proof, QueuedItem, Spool, SpoolId, State};
 
 use super::schedule::{self, HopKey};
+use super::way::user_here;
 use super::{Done, Hooks, LINGER, PATIENCE, Settings, Tried, now, random, retry};
 use crate::client::Connection;
 use crate::deliver::uft::{Attempt, Hop};
@@ -24,41 +25,107 @@ pub(super) struct Errand {
     pub(super) hooks: Arc<Hooks>,
     pub(super) id: SpoolId,
     pub(super) key: HopKey,
+    /// Where it is to go, as [`address`] says it.
+    pub(super) address: Arc<str>,
+    /// The configuration by which its hop was chosen.
+    pub(super) era: u64,
     pub(super) attempts: u32,
     pub(super) expires: i64,
 }
 
 impl Errand {
-    pub(super) async fn run(self, hop: Hop, connection: Option<Connection>) -> Done {
-        let (id, key) = (self.id, self.key.clone());
-        let attempt = deliver::uft::deliver(&self.spool, id, &hop, &self.settings.node, connection).await;
+    /// Over a hop, or into an inbox of this host.
+    pub(super) async fn run(self, hop: Option<Hop>, connection: Option<Connection>) -> Done {
+        let (id, key, era) = (self.id, self.key.clone(), self.era);
+        let attempt = match hop {
+            Some(hop) => {
+                let (address, node) = (&*self.address, &*self.settings.node);
+                deliver::uft::deliver(&self.spool, (id, address), &hop, node, connection).await
+            }
+            None => self.home().await,
+        };
         let Attempt {
             outcome,
             connection,
             remarks,
         } = attempt;
-        let attempts = self.attempts + u32::from(!matches!(outcome, Outcome::Done(_) | Outcome::Down(_)));
-        let noted = tokio::task::spawn_blocking(move || self.note(outcome, attempts, &remarks));
-        let verdict = noted.await.unwrap_or_else(|err| {
+        let attempts = self.attempts
+            + u32::from(!matches!(
+                outcome,
+                Outcome::Done(_) | Outcome::Down(_) | Outcome::Moved
+            ));
+        let noted = tokio::task::spawn_blocking(move || {
+            let verdict = self.note(outcome, attempts, &remarks);
+            let moved = matches!(verdict, schedule::Outcome::Untried(_)) && !self.is_as_known();
+            (verdict, moved)
+        });
+        let (verdict, moved) = noted.await.unwrap_or_else(|err| {
             error!(%err, "a task of the queue ended abnormally");
-            schedule::Outcome::Untried(retry::after(now(), LINGER))
+            (schedule::Outcome::Untried(retry::after(now(), LINGER)), false)
         });
         Done::Tried(Box::new(Tried {
             id,
             hop: key,
+            era,
             connection,
             verdict,
+            moved,
             attempts,
         }))
     }
 
+    /// Its recipient is here.
+    async fn home(&self) -> Attempt {
+        let (spool, settings) = (Arc::clone(&self.spool), Arc::clone(&self.settings));
+        let (hooks, id) = (Arc::clone(&self.hooks), self.id);
+        let putting = tokio::task::spawn_blocking(move || {
+            let job = match spool.job(id) {
+                Ok(item) if !matches!(item.state, State::Ready | State::Deferred) => return Outcome::Moved,
+                Ok(item) => item.job,
+                Err(err) => return Outcome::Broken(chain(&err)),
+            };
+            let Some(user) = user_here(&settings.table, &job) else {
+                return Outcome::Moved;
+            };
+            match (hooks.home)(id, &user) {
+                Ok(()) => Outcome::Done(format!("the inbox of {user}")),
+                Err((why, true)) => Outcome::Never(why),
+                Err((why, false)) => Outcome::Later(why),
+            }
+        });
+        let outcome = putting
+            .await
+            .unwrap_or_else(|err| Outcome::Later(err.to_string()));
+        Attempt::ended(outcome, Vec::new())
+    }
+
+    /// Whether it was given another address while it was being sent.
+    fn has_moved(&self) -> bool {
+        let job = self.spool.job(self.id).map(|item| item.job);
+        job.is_ok_and(|job| address(&job) != *self.address)
+    }
+
+    /// Whether it still is to be sent, to the same address.
+    fn is_as_known(&self) -> bool {
+        let item = self.spool.job(self.id);
+        item.is_ok_and(|item| {
+            matches!(item.state, State::Ready | State::Deferred) && address(&item.job) == *self.address
+        })
+    }
+
     /// Writes down what came of it, and says what that means for the schedule.
-    fn note(self, outcome: Outcome, attempts: u32, remarks: &[String]) -> schedule::Outcome {
+    fn note(&self, outcome: Outcome, attempts: u32, remarks: &[String]) -> schedule::Outcome {
         let (id, route) = (self.id, &*self.key);
         for remark in remarks {
             self.tell(format!("{route}: {remark}"));
         }
         match outcome {
+            Outcome::Moved => schedule::Outcome::Untried(retry::after(now(), LINGER)),
+            // What is said of the old address is not said of the new one.
+            Outcome::Done(said) | Outcome::Never(said) if self.has_moved() => {
+                self.tell(format!("{route}, before it was rerouted: {said}"));
+                schedule::Outcome::Untried(retry::after(now(), LINGER))
+            }
             Outcome::Done(said) => {
                 info!(spoolid = %id, route, said, "relayed");
                 self.tell(format!("{route} has it: {said}"));
@@ -78,8 +145,8 @@ impl Errand {
             Outcome::Broken(said) => {
                 error!(spoolid = %id, route, said, "queued item cannot be sent; it is held");
                 self.tell(format!("held: {said}"));
-                self.settled(self.spool.hold(id, &said));
-                schedule::Outcome::Untried(now())
+                // Its file in another place brings it back to the schedule.
+                self.settled(self.spool.hold(id, &said))
             }
             Outcome::Later(said) => {
                 let table: Vec<Duration> = self.settings.queue.retry.iter().map(|span| span.0).collect();
@@ -165,6 +232,11 @@ fn sender(item: &QueuedItem, settings: &Settings) -> Origin {
         },
         None => item.envelope.facts.origin.clone(),
     }
+}
+
+/// The address of a job, in one piece.
+pub(super) fn address(job: &Job) -> String {
+    format!("{}@{}", job.to, job.place)
 }
 
 /// Adds to the story of a job, which may be lost.

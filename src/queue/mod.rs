@@ -44,10 +44,10 @@ use tokio::time::Instant;
 use tracing::{debug, error, warn};
 use uft_spool::{Error, JobSummary, QueuedItem, Spool, SpoolId, State, UserName};
 
-use self::errand::{Errand, fail};
+use self::errand::{Errand, address, fail};
 use self::schedule::{HopKey, Job, Schedule};
 use self::watch::{Doorbell, Ring};
-use self::way::{Way, Ways};
+use self::way::{HOME, Way, Ways};
 use crate::client::Connection;
 use crate::config::{Peer, QueueSection};
 use crate::display::chain;
@@ -130,7 +130,7 @@ pub(crate) async fn run(
         tokio::select! {
             ring = doorbell.ring() => queue.heard(ring),
             Some(id) = wanted.recv() => queue.retry_now(id),
-            Some(done) = queue.work.join_next() => queue.settle(done),
+            Some(done) = queue.work.join_next_with_id() => queue.settle(done),
             () = tokio::time::sleep_until(wake) => queue.expire(),
             _ = rescan.tick() => queue.look_at_everything(),
             changed = settings.changed() => {
@@ -165,8 +165,12 @@ enum Done {
 struct Tried {
     id: SpoolId,
     hop: HopKey,
+    /// The configuration by which the connection was made.
+    era: u64,
     connection: Option<Connection>,
     verdict: schedule::Outcome,
+    /// It is held, or has another address by now.
+    moved: bool,
     attempts: u32,
 }
 
@@ -174,6 +178,8 @@ struct Tried {
 #[derive(Debug)]
 struct Known {
     hops: Vec<HopKey>,
+    /// To whom: one that is being sent may be given another address.
+    address: Arc<str>,
     attempts: u32,
     expires: i64,
     held: bool,
@@ -189,7 +195,10 @@ struct Queue {
     ways: Ways,
     idle: HashMap<HopKey, Vec<(Instant, Connection)>>,
     work: JoinSet<Done>,
-    sending: usize,
+    /// What is being sent, by the task that does it.
+    sending: HashMap<tokio::task::Id, SpoolId>,
+    /// How often the configuration has changed.
+    era: u64,
 }
 
 impl Queue {
@@ -206,7 +215,8 @@ impl Queue {
             ways,
             idle: HashMap::new(),
             work: JoinSet::new(),
-            sending: 0,
+            sending: HashMap::new(),
+            era: 0,
         }
     }
 
@@ -292,8 +302,12 @@ impl Queue {
         let hops = match self.ways.of(summary, &mut self.schedule) {
             Way::Hops(hops) => hops,
             _ if held => Vec::new(),
-            Way::Inbox(user) => return self.deliver_here(id, user),
             Way::Hold(why) => return self.change(id, move |spool| spool.hold(id, why)),
+            // Not while it may still arrive: then it is looked at again.
+            Way::Never(_) if self.is_being_sent(id) => {
+                self.schedule.remove(id);
+                return;
+            }
             Way::Never(why) => return self.give_up(id, why),
             Way::Later(why) => {
                 debug!(spoolid = %id, why, "no way at the moment");
@@ -342,11 +356,16 @@ impl Queue {
             id,
             Known {
                 hops,
+                address: address(&summary.job).into(),
                 attempts,
                 expires,
                 held,
             },
         );
+    }
+
+    fn is_being_sent(&self, id: SpoolId) -> bool {
+        matches!(self.schedule.state(id), Some(schedule::State::Running(_)))
     }
 
     fn forget(&mut self, id: SpoolId) {
@@ -360,6 +379,7 @@ impl Queue {
     fn route_again(&mut self) {
         self.ways = Ways::new(Arc::clone(&self.settings));
         self.idle.clear();
+        self.era += 1;
         let spool = Arc::clone(&self.spool);
         self.work.spawn_blocking(move || match spool.jobs() {
             Ok(jobs) => Done::Jobs(jobs),
@@ -374,22 +394,29 @@ impl Queue {
 
     /// Begins with every delivery that is due.
     fn send_off(&mut self) {
-        while self.sending < AT_ONCE {
+        self.close_idle();
+        while self.sending.len() < AT_ONCE {
             let Some(taken) = self.schedule.take(now()) else {
                 return;
             };
             let (id, key) = (taken.id, taken.hop);
-            let Some(hop) = self.ways.hop(&key).cloned() else {
+            let hop = self.ways.hop(&key).cloned();
+            if hop.is_none() && &*key != HOME {
                 let later = schedule::Outcome::Untried(retry::after(now(), LINGER));
                 self.schedule.done(id, later, now(), random());
                 continue;
-            };
+            }
             let errand = Errand {
                 spool: Arc::clone(&self.spool),
                 settings: Arc::clone(&self.settings),
                 hooks: Arc::clone(&self.hooks),
                 id,
                 key: key.clone(),
+                address: self
+                    .known
+                    .get(&id)
+                    .map_or_else(|| Arc::from(""), |known| Arc::clone(&known.address)),
+                era: self.era,
                 attempts: self.known.get(&id).map_or(0, |known| known.attempts),
                 expires: self.known.get(&id).map_or(i64::MAX, |known| known.expires),
             };
@@ -398,13 +425,18 @@ impl Queue {
                 .get_mut(&key)
                 .and_then(Vec::pop)
                 .map(|(_, connection)| connection);
-            self.sending += 1;
-            self.work.spawn(errand.run(hop, connection));
+            let task = self.work.spawn(errand.run(hop, connection));
+            self.sending.insert(task.id(), id);
         }
     }
 
-    fn settle(&mut self, done: Result<Done, tokio::task::JoinError>) {
-        match done {
+    fn settle(&mut self, done: Result<(tokio::task::Id, Done), tokio::task::JoinError>) {
+        let task = match &done {
+            Ok((task, _)) => *task,
+            Err(err) => err.id(),
+        };
+        let sent = self.sending.remove(&task);
+        match done.map(|(_, done)| done) {
             Ok(Done::Seen(id, summary)) => self.seen(id, summary.as_deref()),
             Ok(Done::All(found)) => self.compare(&found),
             Ok(Done::Jobs(jobs)) => {
@@ -414,7 +446,13 @@ impl Queue {
             }
             Ok(Done::Tried(tried)) => self.tried(*tried),
             Ok(Done::Settled) => {}
-            Err(err) => error!(%err, "a task of the queue ended abnormally"),
+            Err(err) => {
+                error!(%err, "a task of the queue ended abnormally");
+                if let Some(id) = sent {
+                    let later = schedule::Outcome::Untried(retry::after(now(), PATIENCE));
+                    self.schedule.done(id, later, now(), random());
+                }
+            }
         }
     }
 
@@ -422,12 +460,14 @@ impl Queue {
         let Tried {
             id,
             hop,
+            era,
             connection,
             verdict,
+            moved,
             attempts,
         } = tried;
-        self.sending -= 1;
-        if let Some(connection) = connection {
+        // A peer may have another address since, or has to prove itself.
+        if let Some(connection) = connection.filter(|_| era == self.era) {
             self.idle
                 .entry(hop)
                 .or_default()
@@ -439,6 +479,9 @@ impl Queue {
         self.schedule.done(id, verdict, now(), random());
         if verdict == schedule::Outcome::Gone {
             self.forget(id);
+        } else if moved {
+            self.forget(id);
+            self.look(id);
         } else if self.schedule.state(id).is_none() {
             // It was given another way while it was being sent.
             self.known.remove(&id);
@@ -476,25 +519,6 @@ impl Queue {
         });
     }
 
-    fn deliver_here(&mut self, id: SpoolId, user: UserName) {
-        self.forget(id);
-        let (spool, settings) = (Arc::clone(&self.spool), Arc::clone(&self.settings));
-        let hooks = Arc::clone(&self.hooks);
-        self.work.spawn_blocking(move || {
-            match (hooks.home)(id, &user) {
-                Ok(()) => {}
-                Err((why, true)) => fail(&spool, &settings, &hooks, id, &why),
-                Err((why, false)) => {
-                    warn!(spoolid = %id, why, "not delivered from the queue");
-                    if let Err(err) = spool.hold(id, &why) {
-                        warn!(spoolid = %id, err = chain(&err), "queued item not changed");
-                    }
-                }
-            }
-            Done::Settled
-        });
-    }
-
     fn change(&mut self, id: SpoolId, how: impl FnOnce(&Spool) -> Result<(), Error> + Send + 'static) {
         let spool = Arc::clone(&self.spool);
         self.work.spawn_blocking(move || {
@@ -509,7 +533,7 @@ impl Queue {
 
     /// When there is something to do even if nothing happens.
     fn wake(&self) -> Instant {
-        let due = if self.sending < AT_ONCE {
+        let due = if self.sending.len() < AT_ONCE {
             self.schedule.wake_at()
         } else {
             None
@@ -542,8 +566,8 @@ impl Queue {
 
     /// Nothing new; what is under way comes to its end.
     async fn drain(mut self) {
-        while self.sending > 0 {
-            let Some(done) = self.work.join_next().await else {
+        while !self.sending.is_empty() {
+            let Some(done) = self.work.join_next_with_id().await else {
                 return;
             };
             self.settle(done);

@@ -5,26 +5,48 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use uft_spool::{JobSummary, UserName};
+use uft_spool::{Job, JobSummary, UserName};
 
 use super::Settings;
 use super::schedule::{HopKey, Schedule};
 use crate::client::{Endpoint, Options, Security, TlsMode};
 use crate::deliver::uft::Hop;
-use crate::route::{Address, Party, Place, Route};
+use crate::route::{Address, Party, Place, Route, Table};
+
+/// The hop of jobs whose recipient is here: no peer is called that.
+pub(super) const HOME: &str = "local";
 
 /// Where a job goes, or what becomes of it instead.
 pub(super) enum Way {
     /// Over the first of these that can be reached.
     Hops(Vec<HopKey>),
-    /// Nowhere: its recipient is here.
-    Inbox(UserName),
     /// Nowhere, until somebody releases it; why.
     Hold(&'static str),
     /// Nowhere; why.
     Never(String),
     /// Nowhere until the configuration changes; why.
     Later(String),
+}
+
+/// What the table says of a job; `None` when its destination makes no sense.
+fn decide(table: &Table, job: &Job) -> Option<Route> {
+    let address = Address {
+        user: job.to.clone(),
+        place: Some(job.place.parse::<Place>().ok()?),
+    };
+    let party = Party {
+        local: job.owner.is_some() || job.notice,
+        link: job.link.clone(),
+    };
+    Some(table.decide(&address, &party))
+}
+
+/// The user of this host to whom a job goes now.
+pub(super) fn user_here(table: &Table, job: &Job) -> Option<UserName> {
+    match decide(table, job)? {
+        Route::Inbox(user) => user.parse().ok(),
+        _ => None,
+    }
 }
 
 /// The hops that jobs go over, made when the first job needs one.
@@ -49,21 +71,12 @@ impl Ways {
 
     /// Where a job goes now.
     pub(super) fn of(&mut self, summary: &JobSummary, schedule: &mut Schedule) -> Way {
-        let job = &summary.job;
-        let Ok(place) = job.place.parse::<Place>() else {
+        let Some(route) = decide(&self.settings.table, &summary.job) else {
             return Way::Hold("its destination makes no sense");
         };
-        let address = Address {
-            user: job.to.clone(),
-            place: Some(place),
-        };
-        let party = Party {
-            local: job.owner.is_some() || job.notice,
-            link: job.link.clone(),
-        };
-        match self.settings.table.decide(&address, &party) {
-            Route::Inbox(user) => match user.parse() {
-                Ok(user) => Way::Inbox(user),
+        match route {
+            Route::Inbox(user) => match user.parse::<UserName>() {
+                Ok(_) => Way::Hops(vec![HopKey::from(HOME)]),
                 Err(_) => Way::Never(format!("{user} is no user name")),
             },
             Route::Peers(names) => {

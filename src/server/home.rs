@@ -55,9 +55,7 @@ pub(crate) fn deliver(gateway: &Arc<Gateway>, id: SpoolId, user: &UserName) -> R
     }
     let spool = &gateway.spool;
     let item = spool.job(id)?;
-    let facts = &item.envelope.facts;
-    let converts = Decoder::new(&facts.spec, facts.attribute("CHARSET")).converts();
-    let stored = match converts && facts.stored_as == facts.spec.file_type {
+    let stored = match is_as_sent(&item) {
         true => take_over(spool, &item, to)?,
         false => spool.deliver_job(id, &to)?,
     };
@@ -67,6 +65,16 @@ pub(crate) fn deliver(gateway: &Arc<Gateway>, id: SpoolId, user: &UserName) -> R
         tokio::spawn(receipts::delivered(Arc::clone(gateway), user, new));
     }
     Ok(())
+}
+
+/// Whether the item is what was sent, and would be something else in an inbox. What was forwarded from an inbox is
+/// converted already.
+fn is_as_sent(item: &QueuedItem) -> bool {
+    let envelope = &item.envelope;
+    let facts = &envelope.facts;
+    let converts = Decoder::new(&facts.spec, facts.attribute("CHARSET")).converts();
+    let same = !envelope.wire_kept && envelope.wire == envelope.local;
+    converts && same && facts.stored_as == facts.spec.file_type
 }
 
 /// Takes the bytes as they were sent for a file that comes now.

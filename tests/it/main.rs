@@ -17,6 +17,7 @@ mod claims;
 mod configuration;
 mod crash;
 mod crowd;
+mod detours;
 mod disk_full;
 mod dropped;
 mod duplicates;

@@ -387,13 +387,14 @@ fn what_waits_too_long_goes_back_as_a_letter() {
     submit(network.at(0), "bob@BETA", "late", b"x");
     let letter = items(network.at(0), "root", 1).remove(0);
     assert!(title(&letter).starts_with("not delivered: late"), "{letter:?}");
-    assert!(
-        network
-            .at(0)
-            .queued()
+    // The letter comes first.
+    until("the failed job", || {
+        let queued = network.at(0).queued();
+        queued
             .iter()
             .any(|name| name.starts_with("failed/"))
-    );
+            .then_some(())
+    });
 }
 
 #[test]
