@@ -50,8 +50,6 @@ pub(crate) struct Attempt {
 enum Unreadable {
     #[error(transparent)]
     Spool(#[from] Error),
-    #[error("its second fork cannot be read")]
-    Aux(#[source] std::io::Error),
     #[error("it says nothing sensible of its way: {0}")]
     Trail(#[from] Why),
 }
@@ -60,6 +58,7 @@ enum Unreadable {
 struct Loaded {
     parcel: Parcel,
     body: Body,
+    aux: Option<Body>,
 }
 
 /// Delivers the item `id` over `connection`, or over a new one.
@@ -86,10 +85,12 @@ pub(crate) async fn deliver(
     };
     let outcome = match load(spool, id, hop, node).await {
         Err(err) => Outcome::Broken(chain(&err)),
-        Ok(Loaded { parcel, body }) => match connection.deliver(parcel, body, &mut watch).await {
-            Ok(receipt) => Outcome::Done(format!("{} {}", receipt.code, receipt.text)),
-            Err(err) => outcome(&err),
-        },
+        Ok(Loaded { parcel, body, aux }) => {
+            match connection.deliver_forks(parcel, body, aux, &mut watch).await {
+                Ok(receipt) => Outcome::Done(format!("{} {}", receipt.code, receipt.text)),
+                Err(err) => outcome(&err),
+            }
+        }
     };
     Attempt {
         outcome,
@@ -151,30 +152,31 @@ async fn load(spool: &Arc<Spool>, id: SpoolId, hop: &Hop, node: &str) -> Result<
         let item = spool.job(id)?;
         let source = Source::open(&spool, &item)?;
         let aux = match item.envelope.aux {
-            Some(_) => Some(whole(spool.open_job(id, Form::Aux)?)?),
+            Some(_) => Some(Source::from(spool.open_job(id, Form::Aux)?)),
             None => None,
         };
-        Ok::<_, Unreadable>((parcel(&item, aux, &hop, &node)?, source))
+        Ok::<_, Unreadable>((parcel(&item, &hop, &node)?, source, aux))
     });
-    let (parcel, source) = match loading.await {
+    let (parcel, source, aux) = match loading.await {
         Ok(loaded) => loaded?,
         Err(err) => std::panic::resume_unwind(err.into_panic()),
     };
-    let (to, body) = mpsc::channel(AHEAD);
-    // Ends when the connection takes no more, or with the file.
-    tokio::task::spawn_blocking(move || source.pour(&to));
-    Ok(Loaded { parcel, body })
+    Ok(Loaded {
+        parcel,
+        body: pouring(source),
+        aux: aux.map(pouring),
+    })
 }
 
-fn whole(content: Content) -> Result<Bytes, Unreadable> {
-    let mut bytes = Vec::new();
-    let mut file = content.file.take(content.bytes);
-    file.read_to_end(&mut bytes).map_err(Unreadable::Aux)?;
-    Ok(bytes.into())
+/// What a source gives, as far as somebody takes it: ends when the connection takes no more, or with the fork.
+fn pouring(source: Source) -> Body {
+    let (to, body) = mpsc::channel(AHEAD);
+    tokio::task::spawn_blocking(move || source.pour(&to));
+    body
 }
 
 /// The item as the next hop is told of it.
-fn parcel(item: &QueuedItem, aux: Option<Bytes>, hop: &Hop, node: &str) -> Result<Parcel, Why> {
+fn parcel(item: &QueuedItem, hop: &Hop, node: &str) -> Result<Parcel, Why> {
     let facts = &item.envelope.facts;
     let job = &item.job;
     let direct = hop.is.contains(&job.place);
@@ -190,7 +192,7 @@ fn parcel(item: &QueuedItem, aux: Option<Bytes>, hop: &Hop, node: &str) -> Resul
         spec: facts.spec.clone(),
         name: facts.name.clone(),
         attributes,
-        aux,
+        aux: None,
         xid: item.xid().map(str::to_owned),
     })
 }
@@ -242,11 +244,17 @@ fn sender(item: &QueuedItem, node: &str) -> Result<(String, Vec<(String, String)
     Ok((from, all.map(|Attribute { key, value }| (key, value)).collect()))
 }
 
-/// The wire form of an item: as it is kept, or made again from the local form.
+/// A fork of an item as it was sent: as it is kept, or made again from the local form.
 struct Source {
     /// As it is kept.
     kept: Content,
     restorer: Option<Restorer>,
+}
+
+impl From<Content> for Source {
+    fn from(kept: Content) -> Source {
+        Source { kept, restorer: None }
+    }
 }
 
 impl Source {

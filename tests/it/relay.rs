@@ -80,6 +80,33 @@ fn a_file_goes_over_two_hops_and_says_where_it_comes_from() {
 }
 
 #[test]
+fn a_large_second_fork_goes_on_in_little_memory() {
+    const FORK: usize = 64 << 20;
+    let network = Network::row(&["ALPHA", "BETA"], "");
+    let before = network.at(0).memory("VmHWM");
+    let mut local = network.at(0).session();
+    for line in ["FILE 0 me -", "USER bob@BETA", "TYPE I"] {
+        assert!(local.ask(line).starts_with('2'), "{line}");
+    }
+    local.send(format!("AUXDATA {FORK}\r\n").as_bytes());
+    local.reply("313");
+    let piece = random_bytes(3, 1 << 20);
+    for _ in 0..FORK >> 20 {
+        local.send(&piece);
+    }
+    local.reply("213");
+    assert!(local.ask("EOF").contains("job="));
+    let item = items(network.at(1), "bob", 1).remove(0);
+    let aux = item.envelope.aux.unwrap();
+    assert_eq!(
+        (aux.bytes, aux.blake3),
+        (FORK as u64, blake3::hash(&piece.repeat(FORK >> 20)))
+    );
+    let more = network.at(0).memory("VmHWM").saturating_sub(before);
+    assert!(more < 32 << 10, "{more} KiB more");
+}
+
+#[test]
 fn text_is_converted_where_it_is_received_and_nowhere_on_the_way() {
     let network = Network::row(&["ALPHA", "BETA", "GAMMA"], "");
     let from = network.at(0);
@@ -387,13 +414,14 @@ fn what_waits_too_long_goes_back_as_a_letter() {
     submit(network.at(0), "bob@BETA", "late", b"x");
     let letter = items(network.at(0), "root", 1).remove(0);
     assert!(title(&letter).starts_with("not delivered: late"), "{letter:?}");
-    assert!(
-        network
-            .at(0)
-            .queued()
+    // First the sender is told.
+    until("the job among those given up", || {
+        let queued = network.at(0).queued();
+        queued
             .iter()
             .any(|name| name.starts_with("failed/"))
-    );
+            .then_some(())
+    });
 }
 
 #[test]
