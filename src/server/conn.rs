@@ -619,9 +619,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         let origin = self.claimed(from.unwrap_or_default(), vouched(said));
         let budget = match (&self.peer, &self.proven) {
             (Peer::Local(user), _) => user.to_string(),
-            // All the users behind it are not to share one allowance.
-            (Peer::Remote(_), Some(gateway)) => format!("{} {}", gateway.name, origin.sender()),
-            (Peer::Remote(address), None) => super::notice::message_budget(address.ip()),
+            // All the users behind it are not to share one allowance. With an AGENT key the sender gives itself a name.
+            (Peer::Remote(_), Some(gateway)) if gateway.proof != Proof::Agent => {
+                format!("{} {}", gateway.name, origin.sender())
+            }
+            (Peer::Remote(address), _) => super::notice::message_budget(address.ip()),
         };
         Speaker {
             party: self.sender().party,
