@@ -413,7 +413,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     }
 
     fn prove(&mut self, claim: &PeerClaim) -> Result<Answer, Refusal> {
-        match self.gateway.live().peers.check(claim, &self.link.exporter) {
+        match self.gateway.live().peers.check(claim, &self.link) {
             Some((peer, _)) if self.proven.as_ref().is_some_and(|shown| shown.name != peer.name) => {
                 warn!(name = ?claim.name, "refused: the certificate is that of another gateway");
                 Err(Refusal::NotAPeer)
