@@ -166,10 +166,11 @@ impl Peers {
 impl ProvenPeer {
     /// The sender of a file that came from this gateway. It vouches for `origin`, the `user@node` that it gives; else the
     /// claim is a user of the gateway itself. Behind an AGENT key is a program of some user of its host, which speaks for
-    /// nobody elsewhere.
-    pub fn origin(&self, claimed: String, origin: Option<&str>, host: String) -> Origin {
+    /// nobody elsewhere. Nobody but our own kernel vouches for the users of this host, which `table` knows.
+    pub fn origin(&self, claimed: String, origin: Option<&str>, host: String, table: &Table) -> Origin {
         let origin = origin.filter(|_| self.proof != Proof::Agent);
-        let (user, node) = match origin.and_then(user_at_node) {
+        let elsewhere = |place: &Place| !table.is_this_host(place);
+        let (user, node) = match origin.and_then(|origin| user_at_node(origin, elsewhere)) {
             Some((user, node)) => (user, Some(node)),
             None => (claimed, node_name(&self.name)),
         };
@@ -189,9 +190,9 @@ fn node_name(name: &str) -> Option<String> {
 }
 
 /// `user@NODE` or `user@host.name`, as one gateway tells another.
-fn user_at_node(text: &str) -> Option<(String, String)> {
+fn user_at_node(text: &str, fits: impl FnOnce(&Place) -> bool) -> Option<(String, String)> {
     let Address { user, place } = text.parse().ok()?;
-    match place? {
+    match place.filter(fits)? {
         Place::Node(node) => Some((user, node.as_str().to_owned())),
         Place::Host { name, port: None } => Some((user, name)),
         Place::Host { port: Some(_), .. } => None,
@@ -230,6 +231,7 @@ fn read_secret(path: &Path) -> Result<(Secret, u32), BadSecret> {
 mod tests {
     use super::*;
     use crate::proto::proof::Nonce;
+    use crate::route::{Plan, Rule};
 
     fn peers(dir: &Path, text: &[u8]) -> Peers {
         let file = dir.join("secret");
@@ -332,8 +334,17 @@ mod tests {
             proof: Proof::Peer,
             keys: None,
         };
+        let table = Table::new(Plan {
+            node: "BETA".into(),
+            hosts: vec!["beta.example".into()],
+            rules: vec![Rule {
+                to: "BETA2".into(),
+                via: vec!["local".into()],
+            }],
+            ..Plan::default()
+        });
         let of = |name: &str, origin: Option<&str>| {
-            let origin = peer(name).origin("claim".into(), origin, "192.0.2.1".into());
+            let origin = peer(name).origin("claim".into(), origin, "192.0.2.1".into(), &table);
             (origin.user, origin.node)
         };
         let node = |node: &str| Some(node.to_owned());
@@ -342,6 +353,10 @@ mod tests {
             of("alpha", Some("ann@h.example")),
             ("ann".into(), node("h.example"))
         );
+        // Our own users among them: those are vouched for by nobody else.
+        for ours in ["root@BETA", "root@beta.example", "root@beta", "root@Beta2"] {
+            assert_eq!(of("alpha", Some(ours)), ("claim".into(), node("ALPHA")), "{ours}");
+        }
         for bad in ["ann", "@GAMMA", "ann@", "a nn@G", "ann@h.x:608", "ann@\u{1b}"] {
             assert_eq!(of("alpha", Some(bad)), ("claim".into(), node("ALPHA")), "{bad}");
         }

@@ -217,6 +217,18 @@ impl Table {
         self.max_hops
     }
 
+    /// Whether somebody at this place, as another gateway names it, would be a user of this host: it is ours, or a rule
+    /// for this very name makes it so.
+    pub fn is_this_host(&self, place: &Place) -> bool {
+        let named = |pattern: &Pattern| match (pattern, place) {
+            (Pattern::Name(own), Place::Node(node)) => own.eq_ignore_ascii_case(node.as_str()),
+            (Pattern::Name(own), Place::Host { name, .. }) => own == name,
+            (Pattern::Suffix(_) | Pattern::Any, _) => false,
+        };
+        let rule = self.rules.iter().find(|(pattern, _)| named(pattern));
+        self.is_ours(place, &Party::default()) || rule.is_some_and(|(_, via)| matches!(via, Via::Local))
+    }
+
     /// Where a file for `address` goes that `party` wants sent.
     pub fn decide(&self, address: &Address, party: &Party) -> Route {
         let Some(place) = address.place.as_ref().filter(|place| !self.is_ours(place, party)) else {

@@ -641,7 +641,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     fn claimed(&self, user: String, vouched: Option<&str>) -> Origin {
         match (&self.peer, &self.proven) {
             (Peer::Remote(address), Some(gateway)) => {
-                gateway.origin(user, vouched, address.ip().to_canonical().to_string())
+                let host = address.ip().to_canonical().to_string();
+                gateway.origin(user, vouched, host, &self.gateway.live().table)
             }
             (Peer::Remote(address), None) => Origin {
                 user,
