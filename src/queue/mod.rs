@@ -47,7 +47,7 @@ use uft_spool::{Error, JobSummary, QueuedItem, Spool, SpoolId, State, UserName};
 use self::errand::{Errand, fail};
 use self::schedule::{HopKey, Job, Schedule};
 use self::watch::{Doorbell, Ring};
-use self::way::{Way, Ways};
+use self::way::{Way, Ways, is_direct};
 use crate::client::Connection;
 use crate::config::{Peer, QueueSection};
 use crate::display::chain;
@@ -57,6 +57,9 @@ use crate::tls::Own;
 
 /// Deliveries at once, over all hops.
 const AT_ONCE: usize = 64;
+/// Of them to hosts that are no peers: any user may name as many hosts as there are, none of which answers, and peers are
+/// not to wait for them.
+const DIRECT_IN_ALL: usize = AT_ONCE / 2;
 /// Deliveries at once to a host that is no peer.
 const DIRECT_AT_ONCE: usize = 2;
 /// An idle connection is kept this long for the next job.
@@ -190,6 +193,8 @@ struct Queue {
     idle: HashMap<HopKey, Vec<(Instant, Connection)>>,
     work: JoinSet<Done>,
     sending: usize,
+    /// Of these to hosts that are no peers.
+    direct: usize,
 }
 
 impl Queue {
@@ -207,6 +212,7 @@ impl Queue {
             idle: HashMap::new(),
             work: JoinSet::new(),
             sending: 0,
+            direct: 0,
         }
     }
 
@@ -379,7 +385,9 @@ impl Queue {
                 return;
             };
             let (id, key) = (taken.id, taken.hop);
-            let Some(hop) = self.ways.hop(&key).cloned() else {
+            let direct = usize::from(is_direct(&key));
+            let room = self.direct + direct <= DIRECT_IN_ALL;
+            let Some(hop) = self.ways.hop(&key).filter(|_| room).cloned() else {
                 let later = schedule::Outcome::Untried(retry::after(now(), LINGER));
                 self.schedule.done(id, later, now(), random());
                 continue;
@@ -399,6 +407,7 @@ impl Queue {
                 .and_then(Vec::pop)
                 .map(|(_, connection)| connection);
             self.sending += 1;
+            self.direct += direct;
             self.work.spawn(errand.run(hop, connection));
         }
     }
@@ -427,6 +436,7 @@ impl Queue {
             attempts,
         } = tried;
         self.sending -= 1;
+        self.direct -= usize::from(is_direct(&hop));
         if let Some(connection) = connection {
             self.idle
                 .entry(hop)

@@ -27,6 +27,11 @@ pub(super) enum Way {
     Later(String),
 }
 
+/// Whether a hop is a host that is no peer: those have a colon in their names, and peers have none.
+pub(super) fn is_direct(hop: &str) -> bool {
+    hop.contains(':')
+}
+
 /// The hops that jobs go over, made when the first job needs one.
 pub(super) struct Ways {
     settings: Arc<Settings>,
@@ -103,7 +108,7 @@ impl Ways {
             port,
         };
         let endpoint = Endpoint::Tcp { host, port };
-        // A peer's name has no colon: a host of the same name is not taken for it, nor the other way round.
+        // A host of the same name is not taken for a peer, nor the other way round.
         let key = match port {
             Some(_) => HopKey::from(endpoint.to_string()),
             None => HopKey::from(format!("{endpoint}:uft")),
@@ -187,5 +192,7 @@ mod tests {
         assert_eq!(hop("mainframe"), "mainframe");
         assert_eq!(hop("MAIN"), "192.0.2.1:609");
         assert_eq!(hop("mainframe"), "mainframe");
+        assert_eq!(hop("other.example:609"), "other.example:609");
+        assert!(ways.hops.keys().filter(|key| is_direct(key)).count() == 2);
     }
 }

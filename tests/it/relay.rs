@@ -550,6 +550,21 @@ fn a_peer_that_accepts_and_never_answers_keeps_nobody_else_waiting() {
 }
 
 #[test]
+fn hosts_that_never_answer_keep_no_peer_waiting() {
+    let silent = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let mut network = Network::row(&["ALPHA", "BETA"], "");
+    let mut local = network.at(0).session();
+    for n in 2..90 {
+        let to = format!("bob@127.0.0.{n}:{port}");
+        assert!(local.deliver(&to, "f", &[], b"x").contains("job="));
+    }
+    submit(network.at(0), "bob@BETA", "quick", b"x");
+    items(network.at(1), "bob", 1);
+    network.at_mut(0).kill();
+}
+
+#[test]
 fn a_job_that_is_moved_by_hand_is_held_and_freed() {
     let mut network = Network::row(&["ALPHA", "BETA"], "");
     network.at_mut(1).kill();
