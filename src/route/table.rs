@@ -256,14 +256,29 @@ impl Table {
         }
     }
 
-    /// `user` is ours, unless the name says that this host is only a station on the way (`user%node`).
-    fn here(&self, user: &str, party: &Party) -> Route {
-        let onward = user.rsplit_once('%').filter(|_| self.percent);
-        match onward.and_then(|(user, node)| format!("{user}@{node}").parse::<Address>().ok()) {
+    /// The address that is meant by one for which this host is only a station on the way (`user%node`); every other is
+    /// itself. What [`Table::decide`] says of an address is said of this one.
+    pub fn meant(&self, address: Address, party: &Party) -> Address {
+        let place = address.place.as_ref();
+        let here = place.is_none_or(|place| self.is_ours(place, party));
+        match self.onward(&address.user).filter(|_| here) {
             // Each turn takes one `%` away.
+            Some(next) => self.meant(next, party),
+            None => address,
+        }
+    }
+
+    /// `user` is ours, unless the name says that this host is only a station on the way.
+    fn here(&self, user: &str, party: &Party) -> Route {
+        match self.onward(user) {
             Some(address) => self.decide(&address, party),
             None => Route::Inbox(user.to_owned()),
         }
+    }
+
+    fn onward(&self, user: &str) -> Option<Address> {
+        let (user, node) = user.rsplit_once('%').filter(|_| self.percent)?;
+        format!("{user}@{node}").parse().ok()
     }
 
     /// Whether a place is this host. With a port it is only for those who cannot mean another daemon on this host.

@@ -550,6 +550,20 @@ fn a_peer_that_accepts_and_never_answers_keeps_nobody_else_waiting() {
 }
 
 #[test]
+fn a_station_on_the_way_sends_on_what_is_for_a_user_behind_it() {
+    let network = Network::row(&["ALPHA", "BETA", "GAMMA"], "[queue]\npercent = true");
+    for (n, to) in ["bob%GAMMA@BETA", "bob%GAMMA", "bob%GAMMA%BETA@ALPHA"]
+        .iter()
+        .enumerate()
+    {
+        submit(network.at(0), to, "f", to.as_bytes());
+        items(network.at(2), "bob", n + 1);
+    }
+    empty(network.at(0));
+    empty(network.at(1));
+}
+
+#[test]
 fn hosts_that_never_answer_keep_no_peer_waiting() {
     let silent = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = silent.local_addr().unwrap().port();
