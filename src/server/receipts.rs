@@ -314,7 +314,7 @@ mod tests {
         let Content::Text { title, text, .. } = owed.letter.content else {
             panic!("a text")
         };
-        assert_eq!(title, "discarded: re\\u{1b}port to bob@ALPHA");
+        assert_eq!(title, "discarded: re\\x1bport to bob@ALPHA");
         assert!(!text.contains('\u{1b}'), "{text:?}");
         item.envelope.facts.origin.proof = Proof::Address;
         assert_eq!(decide(&item, b"", Removal::Received, "ALPHA", now()), None);
