@@ -397,11 +397,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     /// A key in `FILE` is proof for that file when the gateway at the peer's address confirms it.
     async fn call_back(&mut self, auth: &Auth) {
-        if self
-            .proven
-            .as_ref()
-            .is_some_and(|peer| peer.proof != Proof::Agent)
-        {
+        let by_itself = |peer: &ProvenPeer| peer.proof != Proof::Agent;
+        if self.proven.as_ref().is_some_and(by_itself) {
             return;
         }
         self.proven = match (auth, &self.peer) {
