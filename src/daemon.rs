@@ -17,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle, JoinSet};
 use tracing::{error, info, warn};
-use uft_spool::{PARTIAL_AGE, Recovery, Spool};
+use uft_spool::{JobSummary, PARTIAL_AGE, Recovery, Spool, State};
 
 use crate::config::Config;
 use crate::display::chain;
@@ -369,6 +369,7 @@ async fn expire(gateway: Arc<Gateway>) {
             Err(_) => false,
         };
         if !more {
+            clear_failed(&gateway, before).await;
             let (spool, now) = (Arc::clone(&gateway.spool), Timestamp::now().as_second());
             let sweep = move || spool.sweep_partials(now.saturating_sub_unsigned(PARTIAL_AGE));
             if let Ok(swept @ 1..) = tokio::task::spawn_blocking(sweep).await {
@@ -379,6 +380,27 @@ async fn expire(gateway: Arc<Gateway>) {
             }
             tokio::time::sleep(EXPIRY_PAUSE).await;
         }
+    }
+}
+
+/// Removes jobs that were given up and that nobody has looked after: those that were queued before `before`, less the time
+/// that they had in the queue.
+async fn clear_failed(gateway: &Arc<Gateway>, before: i64) {
+    let waited = gateway.live().config.queue.expire.0.as_secs();
+    let spool = Arc::clone(&gateway.spool);
+    let clear = move || -> Result<(), uft_spool::Error> {
+        let jobs = spool.jobs()?.into_iter();
+        let old = |job: &JobSummary| job.job.queued < before.saturating_sub_unsigned(waited);
+        for job in jobs.filter(|job| job.state == State::Failed && old(job)) {
+            spool.finish(job.id)?;
+            info!(job = %job.id, "failed job removed: nobody freed or purged it");
+        }
+        Ok(())
+    };
+    match tokio::task::spawn_blocking(clear).await {
+        Ok(Ok(())) => {}
+        Ok(Err(err)) => error!(err = chain(&err), "failed jobs could not be removed"),
+        Err(err) => error!(%err, "failed jobs could not be removed"),
     }
 }
 

@@ -43,11 +43,16 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts it on `dir/spool`, and returns when it says that it is ready.
     pub(crate) fn start(dir: &Path) -> Gateway {
+        Gateway::start_as("BETA", dir, "")
+    }
+
+    /// The same, as another node and with more in its configuration.
+    pub(crate) fn start_as(node: &str, dir: &Path, more: &str) -> Gateway {
         let config = format!(
-            "spool = {:?}\nsocket = {:?}\n[uft]\nlisten = [\"127.0.0.1:0\"]\nmax_sessions = 10000\n\
+            "node = \"{node}\"\nspool = {:?}\nsocket = {:?}\n[uft]\nlisten = [\"127.0.0.1:0\"]\nmax_sessions = 10000\n\
              max_sessions_per_address = 10000\n[users]\nsource = \"list\"\nlist = [\"alice\"]\n[notice]\ntty = false\n\
              [limits]\nuser_items = 100000000\nstranger_items = 100000000\nstranger_bytes = \"1024GiB\"\n\
-             min_free = \"64MiB\"\n",
+             min_free = \"64MiB\"\n{more}",
             dir.join("spool"),
             dir.join("socket"),
         );

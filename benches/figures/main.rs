@@ -2,7 +2,7 @@
 //! that the same promise needs, in one run on the same disk and cores, since machines differ.
 //!
 //! `cargo bench --bench figures` measures everything and prints one table; words after `--` choose parts of it:
-//! `small`, `large`, `memory`, `long`. Each figure is the median of several rounds in which the contenders take turns.
+//! `small`, `large`, `memory`, `long`, `relay`. Each figure is the median of several rounds in which the contenders take turns.
 //! Everything is written below the build directory and removed. What is measured in memory alone is in `benches/canon.rs`.
 
 #![expect(
@@ -17,6 +17,7 @@ mod gateway;
 mod large;
 mod long;
 mod memory;
+mod relay;
 mod small;
 
 use std::time::Duration;
@@ -44,6 +45,7 @@ fn main() {
         ("large", large::figures),
         ("memory", memory::figures),
         ("long", long::figures),
+        ("relay", relay::figures),
     ];
     let mut disk = Disk::default();
     let mut figures = Vec::new();

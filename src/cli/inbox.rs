@@ -224,8 +224,9 @@ pub(crate) fn status(console: Console, daemon: &Daemon, json: bool) -> Result<()
     );
     lines.push(format!("{} sessions open", status.sessions));
     lines.push(format!(
-        "unread: {} items, {}; inboxes: {}; free: {}",
+        "unread: {} items; in the queue: {}; {} in all; inboxes: {}; free: {}",
         status.items,
+        status.jobs,
         units::size(status.bytes),
         status.users,
         units::size(status.free)

@@ -87,7 +87,14 @@ pub(crate) async fn deliver(
         Err(err) => Outcome::Broken(chain(&err)),
         Ok(Loaded { parcel, body, aux }) => {
             match connection.deliver_forks(parcel, body, aux, &mut watch).await {
-                Ok(receipt) => Outcome::Done(format!("{} {}", receipt.code, receipt.text)),
+                Ok(receipt) => {
+                    if let Some(at) = receipt.resumed_at {
+                        remarks.push(format!(
+                            "went on from byte {at}, where an earlier attempt had broken off"
+                        ));
+                    }
+                    Outcome::Done(format!("{} {}", receipt.code, receipt.text))
+                }
                 Err(err) => outcome(&err),
             }
         }

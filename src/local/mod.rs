@@ -376,7 +376,10 @@ pub struct Status {
     pub users: u64,
     /// Unread items.
     pub items: u64,
-    /// Bytes in unread items.
+    /// Files in the queue, whatever their state.
+    #[serde(default)]
+    pub jobs: u64,
+    /// Bytes in unread items and in the queue.
     pub bytes: u64,
     /// Bytes free on the spool's file system.
     pub free: u64,

@@ -183,6 +183,7 @@ async fn simple(asker: &Asker, gateway: &Arc<Gateway>, request: Request) -> Resu
                 sessions: gateway.sessions() as u64,
                 users: totals.users,
                 items: totals.items,
+                jobs: totals.jobs,
                 bytes: totals.bytes,
                 free: totals.free,
                 poisoned: totals.poisoned,

@@ -133,17 +133,12 @@ fn decide(item: &Item, head: &[u8], removal: Removal, node: &str, now: Timestamp
         return None;
     }
     let facts = &item.envelope.facts;
-    let letter = match is_netdata(facts) {
-        true => in_kind(item, head, removal, node, now)?,
-        false => {
-            let news = match removal {
-                Removal::Received => News::Received,
-                Removal::Discarded => News::Discarded,
-            };
-            news.wanted(facts)
-                .then(|| Letter::news(facts, &item.user, item.id, news, node))?
-        }
+    let news = match removal {
+        Removal::Received => News::Received,
+        Removal::Discarded => News::Discarded,
     };
+    let by_letter = || Letter::news(facts, &item.user, item.id, news, node);
+    let letter = in_kind(item, head, removal, node, now).or_else(|| news.wanted(facts).then(by_letter))?;
     Some(Owed {
         to: facts.origin.clone(),
         from: item.user.clone(),
@@ -153,6 +148,9 @@ fn decide(item: &Item, head: &[u8], removal: Removal, node: &str, now: Timestamp
 
 /// The answer to a transmission that asks for one.
 fn in_kind(item: &Item, head: &[u8], removal: Removal, node: &str, now: Timestamp) -> Option<Letter> {
+    if !is_netdata(&item.envelope.facts) {
+        return None;
+    }
     let fate = match removal {
         Removal::Received => Fate::Received,
         Removal::Discarded => Fate::Deleted,

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use uft::local::Form;
+
 use crate::harness::{Daemon, Place, needs_root, random_bytes, until};
 
 /// A place with a script in it, and a daemon that hands what is for `lister` to the script. The script runs with the
@@ -162,20 +164,32 @@ fn a_slow_program_holds_up_no_other() {
 fn a_file_that_is_not_taken_stays_is_tried_again_and_then_waits_for_a_reload() {
     let script = "cat > /dev/null; echo x >> \"$1/tries\"; test -e \"$1/ok\"";
     let counter = Counter::open(script, "");
-    counter
-        .daemon
-        .connect()
-        .deliver("lister", "I", "f", b"x")
-        .has(200);
+    // A user of this host, who can be told.
+    let reply = counter.daemon.session().deliver("lister", "f", &[], b"x");
+    assert!(reply.starts_with("200 "), "{reply}");
     until("the last attempt", || {
         (counter.logged("stays in the inbox") == 1).then_some(())
     });
     assert_eq!(counter.lines("tries").len(), 3, "one attempt and two pauses");
+    assert_eq!(counter.logged("exit status: 1"), 3, "each attempt");
+    let letters = until("two letters", || {
+        let letters = counter.daemon.items("root");
+        (letters.len() >= 2).then_some(letters)
+    });
+    let texts: Vec<String> = letters
+        .iter()
+        .map(|letter| String::from_utf8(counter.daemon.bytes(letter, Form::Local)).unwrap())
+        .collect();
     assert_eq!(
-        counter.logged("exit status: 1"),
-        3 + 2,
-        "each attempt, and what the sender would hear"
+        texts.len(),
+        2,
+        "after the first attempt and after the last: {texts:?}"
     );
+    assert!(
+        texts[0].contains("exit status: 1") && texts[0].contains("It is tried again"),
+        "{texts:?}"
+    );
+    assert!(texts[1].contains("It is not tried again"), "{texts:?}");
     assert_eq!(counter.daemon.item("lister").envelope.local.bytes, 1);
     // One that fails holds up nobody.
     counter.place.file("ok", "");

@@ -104,7 +104,7 @@ fn nobody_hears_of_what_was_not_asked_for_or_was_not_the_recipients_doing() {
     for asked in [
         &["-t", "N"] as &[&str],
         &["-t", "N", "--notify", "delivered"],
-        &["-t", "A", "--notify", "received"],
+        &["-t", "A", "--notify", "delivered"],
     ] {
         let arguments = asked.iter().chain(&["nobody", "plain.txt"]);
         daemon.sendfile(arguments).ok();
@@ -119,6 +119,33 @@ fn nobody_hears_of_what_was_not_asked_for_or_was_not_the_recipients_doing() {
         .uft(["--user", "nobody", "receive", &id, "-o", into.to_str().unwrap()])
         .ok();
     and_no_more(&daemon, 0);
+}
+
+#[test]
+fn files_of_other_types_are_answered_with_a_letter() {
+    let daemon = Daemon::start();
+    for name in ["taken.txt", "unwanted.txt"] {
+        daemon.place.file(name, "x\n");
+        daemon.sendfile(["--notify", "received", "nobody", name]).ok();
+    }
+    nobody(&daemon, &["receive", "1"]);
+    arrived(&daemon, 1);
+    nobody(&daemon, &["discard", "2"]);
+    let letters = arrived(&daemon, 2);
+    let titles: Vec<&str> = letters
+        .iter()
+        .map(|item| item.envelope.facts.attribute("TITLE").unwrap())
+        .collect();
+    let wanted = [
+        "received: taken.txt to nobody@ALPHA",
+        "discarded: unwanted.txt to nobody@ALPHA",
+    ];
+    assert_eq!(titles, wanted);
+    assert_eq!(
+        daemon.bytes(&letters[0], Form::Local),
+        b"taken.txt was received by nobody@ALPHA.\n"
+    );
+    assert_eq!(letters[0].envelope.facts.origin.user, "uftd");
 }
 
 #[test]
@@ -180,8 +207,8 @@ fn a_flood_of_receipts_is_stopped_and_the_files_are_received_all_the_same() {
     until("the end of the flood", || {
         let log = daemon.log();
         let (given, kept) = (
-            log.matches("receipt delivered").count(),
-            log.matches("receipt not delivered: too many").count(),
+            log.matches("receipt sent").count(),
+            log.matches("receipt not sent: too many").count(),
         );
         (given + kept == 260).then_some(())
     });

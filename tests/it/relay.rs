@@ -425,6 +425,32 @@ fn what_waits_too_long_goes_back_as_a_letter() {
 }
 
 #[test]
+fn what_was_given_up_is_removed_when_nobody_looks_after_it() {
+    let mut network = Network::row(
+        &["ALPHA", "BETA"],
+        "[limits]\nexpire = \"1s\"\n[queue]\nexpire = \"1s\"",
+    );
+    network.at_mut(1).kill();
+    submit(network.at(0), "bob@BETA", "late", b"x");
+    until("the failed job", || {
+        network
+            .at(0)
+            .queued()
+            .iter()
+            .any(|name| name.starts_with("failed/"))
+            .then_some(())
+    });
+    // Looked for at every start.
+    until("its removal", || {
+        network.at_mut(0).restart();
+        until("a look", || {
+            network.at(0).log().contains("spool opened").then_some(())
+        });
+        network.at(0).queued().is_empty().then_some(())
+    });
+}
+
+#[test]
 fn receipts_come_back_over_the_network() {
     let network = Network::row(&["ALPHA", "BETA", "GAMMA"], "");
     let from = network.at(0);
@@ -518,6 +544,78 @@ fn a_server_that_refuses_relay_headers_gets_the_file_without_and_that_is_told() 
     assert!(said.contains(&"EOF".to_owned()), "{said:?}");
     let story = network.at(0).uft(["queue", "show", "1"]).ok();
     assert!(story.out.contains("does not take META"), "{}", story.out);
+}
+
+#[test]
+fn a_large_file_goes_on_where_the_killed_gateway_left_it() {
+    let mut network = Network::row(&["ALPHA", "BETA"], "");
+    let bytes = random_bytes(3, 96 << 20);
+    // BETA takes its time, so that it is killed in the middle.
+    let partial = network.at(1).spool().join("partial");
+    submit(network.at(0), "bob@BETA", "large", &bytes);
+    until("8 MiB of it", || {
+        let entries = std::fs::read_dir(&partial).ok()?.flatten();
+        let held: u64 = entries
+            .filter_map(|entry| Some(entry.metadata().ok()?.len()))
+            .sum();
+        (held > 8 << 20).then_some(())
+    });
+    network.at_mut(1).kill();
+    let whole = network.at(1).spool().join("users/bob/1").exists();
+    assert!(!whole, "it was quicker than the kill");
+    network.at_mut(1).start_again();
+    let item = items(network.at(1), "bob", 1).remove(0);
+    assert!(network.at(1).bytes(&item, Form::Wire) == bytes);
+    empty(network.at(0));
+    let story = network.at(0).uft(["queue", "show", "1"]).ok().out;
+    assert!(story.contains("went on from byte"), "{story}");
+}
+
+/// A server that says these to one `EOF` after the other, and yes to everything else.
+fn moody_server(replies: &'static [&'static str]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let mut replies = replies.iter();
+        while replies.len() > 0 {
+            let (stream, _) = listener.accept().unwrap();
+            let mut writer = stream.try_clone().unwrap();
+            let _ = writer.write_all(b"223 field UFT/2 POSIXUFT/2.1.2 32256 ; ready.\r\n");
+            for line in BufReader::new(stream).lines() {
+                let said = match line.unwrap_or_default().split(' ').next() {
+                    Some("EOF") => replies.next().expect("no more files than replies"),
+                    Some("QUIT") => "221 bye",
+                    Some(verb) if verb.starts_with(['#', '*']) => continue,
+                    _ => "200 ok",
+                };
+                if writer.write_all(format!("{said}\r\n").as_bytes()).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    port
+}
+
+#[test]
+fn a_later_is_tried_again_and_a_never_is_told() {
+    let port = moody_server(&["451 not now", "541 full", "200 got it", "550 never"]);
+    let mut network = Network::of(&["ALPHA"], "");
+    network.at_mut(0).configure(&format!(
+        "[[peer]]\nname = \"old\"\nuft = \"127.0.0.1:{port}\"\nmax_parallel = 1\n[[route]]\nto = \"OLD\"\nvia = \"old\""
+    ));
+    network.reload();
+    submit(network.at(0), "bob@OLD", "first", b"");
+    empty(network.at(0));
+    let story = network.at(0).uft(["queue", "show", "1"]).ok().out;
+    for said in ["451 not now", "541 full", "200 got it"] {
+        assert!(story.contains(said), "{story}");
+    }
+    assert_eq!(network.at(0).items("root"), []);
+    submit(network.at(0), "bob@OLD", "second", b"");
+    let letter = items(network.at(0), "root", 1).remove(0);
+    let text = String::from_utf8(network.at(0).bytes(&letter, Form::Local)).unwrap();
+    assert!(text.contains("550 never"), "{text}");
 }
 
 #[test]
