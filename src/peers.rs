@@ -17,8 +17,8 @@ use crate::config::{self, Config, Peer};
 use crate::display::chain;
 use crate::proto::PeerClaim;
 use crate::proto::proof::{Credentials, Exchange, Fingerprint, Role, Secret, SessionKeys, ShortSecret, Tag};
-use crate::route::{Address, NodeName, Place};
-use crate::tls::Own;
+use crate::route::{Address, NodeName, Place, Table};
+use crate::tls::{Link, Own};
 
 /// Any user of the host may read the file.
 const WORLD_READABLE: u32 = 0o004;
@@ -137,8 +137,9 @@ impl Peers {
     }
 
     /// Checks a claim; the gateway, and our own proof. An unknown name, one without a secret and a wrong proof are the
-    /// same to whoever asks, and take as long. `exporter`: what the TLS session exports; empty in clear.
-    pub fn check(&self, claim: &PeerClaim, exporter: &[u8]) -> Option<(ProvenPeer, Tag)> {
+    /// same to whoever asks, and take as long. So is a gateway that is known by a certificate too and does not show it:
+    /// whoever keeps two gateways from speaking TLS with each other is not to have their files in clear.
+    pub fn check(&self, claim: &PeerClaim, link: &Link) -> Option<(ProvenPeer, Tag)> {
         let known = self.known.get(&claim.name.to_ascii_lowercase());
         let secret = known.and_then(|known| known.secret.clone());
         let secret = secret.or_else(|| Secret::of_file(NOBODYS).ok())?;
@@ -147,10 +148,12 @@ impl Peers {
             server: self.node.clone(),
             server_nonce: claim.server_nonce,
             client_nonce: claim.client_nonce,
-            exporter: exporter.to_vec(),
+            exporter: link.exporter.clone(),
         };
         let right = exchange.verify(Role::Client, &secret, &claim.proof);
         let known = known.filter(|known| right && known.secret.is_some())?;
+        let shown = known.certificate.is_none() || known.certificate == link.certificate;
+        let known = Some(known).filter(|_| shown)?;
         let peer = ProvenPeer {
             name: known.name.clone(),
             proof: Proof::Peer,
@@ -163,10 +166,11 @@ impl Peers {
 impl ProvenPeer {
     /// The sender of a file that came from this gateway. It vouches for `origin`, the `user@node` that it gives; else the
     /// claim is a user of the gateway itself. Behind an AGENT key is a program of some user of its host, which speaks for
-    /// nobody elsewhere.
-    pub fn origin(&self, claimed: String, origin: Option<&str>, host: String) -> Origin {
+    /// nobody elsewhere. Nobody but our own kernel vouches for the users of this host, which `table` knows.
+    pub fn origin(&self, claimed: String, origin: Option<&str>, host: String, table: &Table) -> Origin {
         let origin = origin.filter(|_| self.proof != Proof::Agent);
-        let (user, node) = match origin.and_then(user_at_node) {
+        let elsewhere = |place: &Place| !table.is_this_host(place);
+        let (user, node) = match origin.and_then(|origin| user_at_node(origin, elsewhere)) {
             Some((user, node)) => (user, Some(node)),
             None => (claimed, node_name(&self.name)),
         };
@@ -186,9 +190,9 @@ fn node_name(name: &str) -> Option<String> {
 }
 
 /// `user@NODE` or `user@host.name`, as one gateway tells another.
-fn user_at_node(text: &str) -> Option<(String, String)> {
+fn user_at_node(text: &str, fits: impl FnOnce(&Place) -> bool) -> Option<(String, String)> {
     let Address { user, place } = text.parse().ok()?;
-    match place? {
+    match place.filter(fits)? {
         Place::Node(node) => Some((user, node.as_str().to_owned())),
         Place::Host { name, port: None } => Some((user, name)),
         Place::Host { port: Some(_), .. } => None,
@@ -227,6 +231,7 @@ fn read_secret(path: &Path) -> Result<(Secret, u32), BadSecret> {
 mod tests {
     use super::*;
     use crate::proto::proof::Nonce;
+    use crate::route::{Plan, Rule};
 
     fn peers(dir: &Path, text: &[u8]) -> Peers {
         let file = dir.join("secret");
@@ -257,17 +262,45 @@ mod tests {
         (exchange, claim)
     }
 
+    /// A session in TLS in which this certificate was shown.
+    fn link(certificate: Option<Fingerprint>) -> Link {
+        Link {
+            exporter: b"tls".to_vec(),
+            certificate,
+            first_use: false,
+        }
+    }
+
+    #[test]
+    fn a_gateway_that_is_known_by_its_certificate_too_has_to_show_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("secret");
+        std::fs::write(&file, SECRET).unwrap();
+        let print = Fingerprint([7; 32]);
+        let text = format!(
+            "node = \"BETA\"\n[[peer]]\nname = \"alpha\"\nuft = \"h\"\nsecret_file = {file:?}\nfingerprint = \"{print}\""
+        );
+        let peers = Peers::new(&Config::parse(&text, "h").unwrap());
+        let (_, claim) = claim("alpha", SECRET);
+        assert!(peers.check(&claim, &link(Some(print))).is_some());
+        assert!(peers.check(&claim, &link(Some(Fingerprint([8; 32])))).is_none());
+        assert!(peers.check(&claim, &link(None)).is_none());
+    }
+
     #[test]
     fn a_gateway_with_the_secret_is_known_and_hears_our_proof() {
         let dir = tempfile::tempdir().unwrap();
         let peers = peers(dir.path(), SECRET);
         let (exchange, claim) = claim("ALPHA", SECRET);
-        let (peer, tag) = peers.check(&claim, b"tls").unwrap();
+        let (peer, tag) = peers.check(&claim, &link(None)).unwrap();
         assert_eq!((peer.name.as_str(), peer.proof), ("Alpha", Proof::Peer));
         let secret = Secret::of_file(SECRET).unwrap();
         assert!(exchange.verify(Role::Server, &secret, &tag));
         assert_eq!(peer.keys.unwrap().key("x"), exchange.keys(&secret).key("x"));
-        assert!(peers.check(&claim, b"").is_none(), "on another TLS session");
+        assert!(
+            peers.check(&claim, &Link::default()).is_none(),
+            "on another TLS session"
+        );
     }
 
     #[test]
@@ -282,7 +315,10 @@ mod tests {
             ("delta", NOBODYS),
             ("", NOBODYS),
         ] {
-            assert!(known.check(&claim(name, secret).1, b"tls").is_none(), "{name}");
+            assert!(
+                known.check(&claim(name, secret).1, &link(None)).is_none(),
+                "{name}"
+            );
         }
         assert!(known.any_secret());
         assert!(known.credentials("gamma").is_none());
@@ -298,8 +334,17 @@ mod tests {
             proof: Proof::Peer,
             keys: None,
         };
+        let table = Table::new(Plan {
+            node: "BETA".into(),
+            hosts: vec!["beta.example".into()],
+            rules: vec![Rule {
+                to: "BETA2".into(),
+                via: vec!["local".into()],
+            }],
+            ..Plan::default()
+        });
         let of = |name: &str, origin: Option<&str>| {
-            let origin = peer(name).origin("claim".into(), origin, "192.0.2.1".into());
+            let origin = peer(name).origin("claim".into(), origin, "192.0.2.1".into(), &table);
             (origin.user, origin.node)
         };
         let node = |node: &str| Some(node.to_owned());
@@ -308,6 +353,10 @@ mod tests {
             of("alpha", Some("ann@h.example")),
             ("ann".into(), node("h.example"))
         );
+        // Our own users among them: those are vouched for by nobody else.
+        for ours in ["root@BETA", "root@beta.example", "root@beta", "root@Beta2"] {
+            assert_eq!(of("alpha", Some(ours)), ("claim".into(), node("ALPHA")), "{ours}");
+        }
         for bad in ["ann", "@GAMMA", "ann@", "a nn@G", "ann@h.x:608", "ann@\u{1b}"] {
             assert_eq!(of("alpha", Some(bad)), ("claim".into(), node("ALPHA")), "{bad}");
         }

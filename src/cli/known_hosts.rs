@@ -5,7 +5,7 @@
 //! file does *not* do: check certificates (`tls` does), or forget one: that is for the user to do.
 
 use std::fs::{DirBuilder, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -71,7 +71,8 @@ pub(crate) async fn open(
         .map_err(|err| explained(&err))?;
     if let (Some(met), Some(key)) = (connection.first_use(), key(endpoint)) {
         let said = match remember(own_file(NAME).as_deref(), &key, met) {
-            Ok(()) => format!("{key} signed its certificate itself; it is remembered in {SHOWN}: {met}"),
+            Ok(others) if !others.is_empty() => return Err(changed(&key).into()),
+            Ok(_) => format!("{key} signed its certificate itself; it is remembered in {SHOWN}: {met}"),
             Err(err) => format!(
                 "{key} signed its certificate itself, and it cannot be remembered in {SHOWN}: {}",
                 reason(&err)
@@ -121,18 +122,49 @@ fn known(file: Option<&Path>, key: &str) -> Result<Vec<Fingerprint>, Failure> {
     Ok(found)
 }
 
-/// Adds a line, in one write: another program that adds one at the same time does not get in between.
-fn remember(file: Option<&Path>, key: &str, print: Fingerprint) -> io::Result<()> {
+/// Another program has met the host meanwhile, and it showed another certificate there.
+fn changed(key: &str) -> Failure {
+    let what =
+        format!("{key} shows two certificates at the same time; one is in {SHOWN}, the other is not taken");
+    Failure::new(Exit::Refused, what)
+}
+
+/// Adds a line, unless the host is in the file already: somebody who comes between must not have a certificate of its own
+/// taken because two programs met the host at once. The certificates of the host, if this is none of them.
+fn remember(file: Option<&Path>, key: &str, print: Fingerprint) -> io::Result<Vec<Fingerprint>> {
     let file: PathBuf = file
         .ok_or_else(|| io::Error::other("there is no home directory"))?
         .to_owned();
     if let Some(dir) = file.parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     }
-    let mut open = OpenOptions::new();
-    let mut file = open.append(true).create(true).mode(0o600).open(file)?;
-    file.write_all(format!("{key} {print}\n").as_bytes())?;
-    file.sync_all()
+    let mut options = OpenOptions::new();
+    let mut open = options
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(&file)?;
+    // Held until the file is closed.
+    rustix::fs::flock(&open, rustix::fs::FlockOperation::LockExclusive)?;
+    let others = known(Some(&file), key).map_err(|failure| io::Error::other(failure.text))?;
+    if !others.is_empty() {
+        return Ok(match others.contains(&print) {
+            true => Vec::new(),
+            false => others,
+        });
+    }
+    // The last line may have been written by hand, without its end.
+    let mut text = Vec::new();
+    open.read_to_end(&mut text)?;
+    let gap = if matches!(text.last(), None | Some(b'\n')) {
+        ""
+    } else {
+        "\n"
+    };
+    open.write_all(format!("{gap}{key} {print}\n").as_bytes())?;
+    open.sync_all()?;
+    Ok(Vec::new())
 }
 
 #[cfg(test)]
@@ -163,11 +195,27 @@ mod tests {
         remember(Some(&file), "c:5608", two).unwrap();
         assert_eq!(known(Some(&file), "B:5608").unwrap(), [one]);
         assert_eq!(known(Some(&file), "b:608").unwrap(), []);
-        remember(Some(&file), "b:5608", two).unwrap();
-        assert_eq!(known(Some(&file), "b:5608").unwrap(), [one, two]);
+        assert_eq!(remember(Some(&file), "b:5608", one).unwrap(), []);
+        assert_eq!(
+            remember(Some(&file), "b:5608", two).unwrap(),
+            [one],
+            "met by two at once"
+        );
+        assert_eq!(known(Some(&file), "b:5608").unwrap(), [one]);
         let mode = std::fs::metadata(&file).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(remember(None, "b:5608", one).is_err());
+    }
+
+    #[test]
+    fn a_last_line_without_an_end_stays_a_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("known_hosts");
+        let (one, two) = (Fingerprint([1; 32]), Fingerprint([2; 32]));
+        std::fs::write(&file, format!("b:5608 {one}")).unwrap();
+        remember(Some(&file), "c:5608", two).unwrap();
+        assert_eq!(known(Some(&file), "b:5608").unwrap(), [one]);
+        assert_eq!(known(Some(&file), "c:5608").unwrap(), [two]);
     }
 
     #[test]

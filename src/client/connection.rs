@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use uft_spool::{Attribute, SpoolId};
 
 use super::dial::{Dialled, Duplex, dial, local_session};
-use super::feed::Feed;
+use super::feed::{Feed, Source};
 use super::{Body, ClientError, Endpoint, Notice, Options, Parcel, Receipt, Watch};
 use crate::proto::proof::{Fingerprint, Nonce};
 use crate::proto::{Action, At, Code, Delivery, Dialogue, DialogueOptions, Errand, Event, Fork, Identity};
@@ -114,8 +114,34 @@ impl Connection {
     /// Whatever kept the server from acknowledging it. The connection is then of no more use.
     pub async fn deliver(
         &mut self,
+        mut parcel: Parcel,
+        body: Body,
+        watch: Watch<'_>,
+    ) -> Result<Receipt, ClientError> {
+        let aux = parcel.aux.take().map(Source::from);
+        self.send_file(parcel, body.into(), aux, watch).await
+    }
+
+    /// The same with a second fork that is not in memory; that of the parcel does not count.
+    ///
+    /// # Errors
+    /// As [`Connection::deliver`].
+    pub(crate) async fn deliver_forks(
+        &mut self,
         parcel: Parcel,
         body: Body,
+        aux: Option<Body>,
+        watch: Watch<'_>,
+    ) -> Result<Receipt, ClientError> {
+        self.send_file(parcel, body.into(), aux.map(Source::from), watch)
+            .await
+    }
+
+    async fn send_file(
+        &mut self,
+        parcel: Parcel,
+        body: Source,
+        aux: Option<Source>,
         watch: Watch<'_>,
     ) -> Result<Receipt, ClientError> {
         let mut attributes: Vec<Attribute> = parcel
@@ -136,10 +162,10 @@ impl Connection {
             name: parcel.name,
             spec: parcel.spec,
             attributes,
-            aux: parcel.aux.is_some(),
+            aux: aux.is_some(),
         };
         let digest = delivery.attributes.iter().find(|a| a.key == "DIGEST");
-        let mut feed = Feed::new(Some(body), parcel.aux).announced(digest.map(|a| a.value.clone()));
+        let mut feed = Feed::new(body, aux.unwrap_or_default()).announced(digest.map(|a| a.value.clone()));
         let ended = self
             .errand(Errand::Deliver(Box::new(delivery)), &mut feed, watch)
             .await?;
@@ -172,11 +198,7 @@ impl Connection {
             from: Some(from.to_owned()),
             attributes,
         };
-        Ok(self
-            .errand(errand, &mut Feed::new(None, None), watch)
-            .await?
-            .yes
-            .text)
+        Ok(self.errand(errand, &mut Feed::empty(), watch).await?.yes.text)
     }
 
     /// Asks a `CPQ` query; the lines of the answer. `attributes` are said before it.
@@ -193,7 +215,7 @@ impl Connection {
             operands: query.to_owned(),
             attributes,
         };
-        Ok(self.errand(errand, &mut Feed::new(None, None), watch).await?.bulk)
+        Ok(self.errand(errand, &mut Feed::empty(), watch).await?.bulk)
     }
 
     /// Whether another errand can be done over this connection.

@@ -13,9 +13,8 @@ const SKIP: usize = 1 << 20;
 
 /// The bytes of the file at hand.
 pub(super) struct Feed {
-    body: Option<Body>,
-    rest: Bytes,
-    aux: Bytes,
+    body: Source,
+    aux: Source,
     hasher: blake3::Hasher,
     /// The digest that was said to be the file's, before its bytes.
     announced: Option<String>,
@@ -25,12 +24,38 @@ pub(super) struct Feed {
     pub(super) resumed_at: Option<u64>,
 }
 
+/// One fork: what is at hand of it, and where the rest comes from.
+#[derive(Default)]
+pub(super) struct Source {
+    more: Option<Body>,
+    rest: Bytes,
+}
+
+impl From<Body> for Source {
+    fn from(body: Body) -> Source {
+        Source {
+            more: Some(body),
+            rest: Bytes::new(),
+        }
+    }
+}
+
+impl From<Bytes> for Source {
+    fn from(rest: Bytes) -> Source {
+        Source { more: None, rest }
+    }
+}
+
 impl Feed {
-    pub(super) fn new(body: Option<Body>, aux: Option<Bytes>) -> Feed {
+    /// Without a file: there are errands that have none.
+    pub(super) fn empty() -> Feed {
+        Feed::new(Source::default(), Source::default())
+    }
+
+    pub(super) fn new(body: Source, aux: Source) -> Feed {
         Feed {
             body,
-            rest: Bytes::new(),
-            aux: aux.unwrap_or_default(),
+            aux,
             hasher: blake3::Hasher::new(),
             announced: None,
             sent: 0,
@@ -86,13 +111,19 @@ impl Feed {
         self.sent += slice.len() as u64;
     }
 
-    /// The next slice of a fork, at most `most` bytes, and whether it is the last. A slice is as large as can be, so
-    /// that a small file is known to be one.
+    /// The next slice of a fork, at most `most` bytes, and whether it is the last.
     pub(super) async fn next(&mut self, fork: Fork, most: usize) -> Result<(Bytes, bool), BodyError> {
-        if fork == Fork::Aux {
-            let slice = self.aux.split_to(most.min(self.aux.len()));
-            return Ok((slice, self.aux.is_empty()));
+        match fork {
+            Fork::Data => self.body.next(most).await,
+            Fork::Aux => self.aux.next(most).await,
         }
+    }
+}
+
+impl Source {
+    /// The next slice, at most `most` bytes, and whether it is the last. A slice is as large as can be, so that a small
+    /// file is known to be one.
+    async fn next(&mut self, most: usize) -> Result<(Bytes, bool), BodyError> {
         let mut gathered = BytesMut::new();
         loop {
             let slice = self.rest.split_to((most - gathered.len()).min(self.rest.len()));
@@ -103,14 +134,14 @@ impl Feed {
             if gathered.len() == most {
                 return Ok((gathered.freeze(), false));
             }
-            let more = match &mut self.body {
+            let more = match &mut self.more {
                 Some(body) => body.recv().await,
                 None => None,
             };
             match more {
                 Some(slice) => self.rest = slice?,
                 None => {
-                    self.body = None;
+                    self.more = None;
                     return Ok((gathered.freeze(), true));
                 }
             }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use uft_spool::{Attribute, Content, Error, Form, Proof, QueuedItem, Spool, SpoolId, State};
+use uft_spool::{Attribute, Content, Error, Form, Measure, Proof, QueuedItem, Spool, SpoolId, State};
 
 use super::Outcome;
 use crate::canon::Restorer;
@@ -51,8 +51,6 @@ pub(crate) struct Attempt {
 enum Unreadable {
     #[error(transparent)]
     Spool(#[from] Error),
-    #[error("its second fork cannot be read")]
-    Aux(#[source] std::io::Error),
     #[error("it says nothing sensible of its way: {0}")]
     Trail(#[from] Why),
     #[error("it was held or given another address")]
@@ -63,6 +61,7 @@ enum Unreadable {
 struct Loaded {
     parcel: Parcel,
     body: Body,
+    aux: Option<Body>,
 }
 
 /// Delivers the item of this number over `connection`, or over a new one, if it is still to be sent, to this address. A connection
@@ -109,20 +108,22 @@ async fn attempt(
     let outcome = match load(spool, job, hop, node).await {
         Err(Unreadable::Moved) => Outcome::Moved,
         Err(err) => Outcome::Broken(chain(&err)),
-        Ok(Loaded { parcel, body }) => match connection.deliver(parcel, body, &mut watch).await {
-            Ok(receipt) => {
-                if let Some(at) = receipt.resumed_at {
-                    remarks.push(format!(
-                        "went on from byte {at}, where an earlier attempt had broken off"
-                    ));
+        Ok(Loaded { parcel, body, aux }) => {
+            match connection.deliver_forks(parcel, body, aux, &mut watch).await {
+                Ok(receipt) => {
+                    if let Some(at) = receipt.resumed_at {
+                        remarks.push(format!(
+                            "went on from byte {at}, where an earlier attempt had broken off"
+                        ));
+                    }
+                    Outcome::Done(format!("{} {}", receipt.code, receipt.text))
                 }
-                Outcome::Done(format!("{} {}", receipt.code, receipt.text))
+                Err(err) => {
+                    stale = is_stale(&err);
+                    outcome(&err)
+                }
             }
-            Err(err) => {
-                stale = is_stale(&err);
-                outcome(&err)
-            }
-        },
+        }
     };
     let attempt = Attempt {
         outcome,
@@ -206,30 +207,31 @@ async fn load(
         }
         let source = Source::open(&spool, &item)?;
         let aux = match item.envelope.aux {
-            Some(_) => Some(whole(spool.open_job(id, Form::Aux)?)?),
+            Some(measure) => Some(Source::new(spool.open_job(id, Form::Aux)?, None, measure)),
             None => None,
         };
-        Ok::<_, Unreadable>((parcel(&item, aux, &hop, &node)?, source))
+        Ok::<_, Unreadable>((parcel(&item, &hop, &node)?, source, aux))
     });
-    let (parcel, source) = match loading.await {
+    let (parcel, source, aux) = match loading.await {
         Ok(loaded) => loaded?,
         Err(err) => std::panic::resume_unwind(err.into_panic()),
     };
-    let (to, body) = mpsc::channel(AHEAD);
-    // Ends when the connection takes no more, or with the file.
-    tokio::task::spawn_blocking(move || source.pour(&to));
-    Ok(Loaded { parcel, body })
+    Ok(Loaded {
+        parcel,
+        body: pouring(source),
+        aux: aux.map(pouring),
+    })
 }
 
-fn whole(content: Content) -> Result<Bytes, Unreadable> {
-    let mut bytes = Vec::new();
-    let mut file = content.file.take(content.bytes);
-    file.read_to_end(&mut bytes).map_err(Unreadable::Aux)?;
-    Ok(bytes.into())
+/// What a source gives, as far as somebody takes it: ends when the connection takes no more, or with the fork.
+fn pouring(source: Source) -> Body {
+    let (to, body) = mpsc::channel(AHEAD);
+    tokio::task::spawn_blocking(move || source.pour(&to));
+    body
 }
 
 /// The item as the next hop is told of it.
-fn parcel(item: &QueuedItem, aux: Option<Bytes>, hop: &Hop, node: &str) -> Result<Parcel, Why> {
+fn parcel(item: &QueuedItem, hop: &Hop, node: &str) -> Result<Parcel, Why> {
     let facts = &item.envelope.facts;
     let job = &item.job;
     let direct = hop.is.contains(&job.place);
@@ -245,7 +247,7 @@ fn parcel(item: &QueuedItem, aux: Option<Bytes>, hop: &Hop, node: &str) -> Resul
         spec: facts.spec.clone(),
         name: facts.name.clone(),
         attributes,
-        aux,
+        aux: None,
         xid: item.xid().map(str::to_owned),
     })
 }
@@ -297,7 +299,7 @@ fn sender(item: &QueuedItem, node: &str) -> Result<(String, Vec<(String, String)
     Ok((from, all.map(|Attribute { key, value }| (key, value)).collect()))
 }
 
-/// The wire form of an item: as it is kept, or made again from the local form.
+/// A fork of an item as it was sent: as it is kept, or made again from the local form.
 struct Source {
     /// As it is kept.
     kept: Content,
@@ -317,12 +319,16 @@ impl Source {
             }
             other => (other?, None),
         };
-        Ok(Source {
+        Ok(Source::new(kept, restorer, item.envelope.wire))
+    }
+
+    fn new(kept: Content, restorer: Option<Restorer>, measure: Measure) -> Source {
+        Source {
             kept,
             restorer,
-            digest: item.envelope.wire.blake3,
+            digest: measure.blake3,
             hasher: blake3::Hasher::new(),
-        })
+        }
     }
 
     /// Reads to the end, or until nobody wants more. The last piece goes out only if all of it is what was once received:

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::schedule::Outcome;
 
-/// The name of a hop: a peer, or `host:port`.
+/// The name of a hop: a peer, or `host:port`, or `host:uft` when no port was named.
 pub type HopKey = Arc<str>;
 /// The hops of a job in order of preference. Jobs with the same ones share a lane.
 pub(super) type LaneKey = Arc<[HopKey]>;

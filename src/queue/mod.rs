@@ -47,7 +47,7 @@ use uft_spool::{Error, JobSummary, QueuedItem, Spool, SpoolId, State, UserName};
 use self::errand::{Errand, address, fail};
 use self::schedule::{HopKey, Job, Schedule};
 use self::watch::{Doorbell, Ring};
-use self::way::{HOME, Way, Ways};
+use self::way::{HOME, Way, Ways, is_direct};
 use crate::client::Connection;
 use crate::config::{Peer, QueueSection};
 use crate::display::chain;
@@ -57,6 +57,9 @@ use crate::tls::Own;
 
 /// Deliveries at once, over all hops.
 const AT_ONCE: usize = 64;
+/// Of them to hosts that are no peers: any user may name as many hosts as there are, none of which answers, and peers are
+/// not to wait for them.
+const DIRECT_IN_ALL: usize = AT_ONCE / 2;
 /// Deliveries at once to a host that is no peer.
 const DIRECT_AT_ONCE: usize = 2;
 /// An idle connection is kept this long for the next job.
@@ -195,8 +198,8 @@ struct Queue {
     ways: Ways,
     idle: HashMap<HopKey, Vec<(Instant, Connection)>>,
     work: JoinSet<Done>,
-    /// What is being sent, by the task that does it.
-    sending: HashMap<tokio::task::Id, SpoolId>,
+    /// What is being sent, by the task that does it, and whether to a host that is no peer.
+    sending: HashMap<tokio::task::Id, (SpoolId, bool)>,
     /// How often the configuration has changed.
     era: u64,
 }
@@ -400,7 +403,9 @@ impl Queue {
                 return;
             };
             let (id, key) = (taken.id, taken.hop);
-            let hop = self.ways.hop(&key).cloned();
+            let direct = is_direct(&key);
+            let room = !direct || self.direct() < DIRECT_IN_ALL;
+            let hop = self.ways.hop(&key).filter(|_| room).cloned();
             if hop.is_none() && &*key != HOME {
                 let later = schedule::Outcome::Untried(retry::after(now(), LINGER));
                 self.schedule.done(id, later, now(), random());
@@ -426,8 +431,13 @@ impl Queue {
                 .and_then(Vec::pop)
                 .map(|(_, connection)| connection);
             let task = self.work.spawn(errand.run(hop, connection));
-            self.sending.insert(task.id(), id);
+            self.sending.insert(task.id(), (id, direct));
         }
+    }
+
+    /// Deliveries to hosts that are no peers.
+    fn direct(&self) -> usize {
+        self.sending.values().filter(|(_, direct)| *direct).count()
     }
 
     fn settle(&mut self, done: Result<(tokio::task::Id, Done), tokio::task::JoinError>) {
@@ -435,7 +445,7 @@ impl Queue {
             Ok((task, _)) => *task,
             Err(err) => err.id(),
         };
-        let sent = self.sending.remove(&task);
+        let sent = self.sending.remove(&task).map(|(id, _)| id);
         match done.map(|(_, done)| done) {
             Ok(Done::Seen(id, summary)) => self.seen(id, summary.as_deref()),
             Ok(Done::All(found)) => self.compare(&found),

@@ -49,6 +49,11 @@ pub(super) fn user_here(table: &Table, job: &Job) -> Option<UserName> {
     }
 }
 
+/// Whether a hop is a host that is no peer: those have a colon in their names, and peers have none.
+pub(super) fn is_direct(hop: &str) -> bool {
+    hop.contains(':')
+}
+
 /// The hops that jobs go over, made when the first job needs one.
 pub(super) struct Ways {
     settings: Arc<Settings>,
@@ -116,7 +121,11 @@ impl Ways {
             port,
         };
         let endpoint = Endpoint::Tcp { host, port };
-        let key = HopKey::from(endpoint.to_string());
+        // A host of the same name is not taken for a peer, nor the other way round.
+        let key = match port {
+            Some(_) => HopKey::from(endpoint.to_string()),
+            None => HopKey::from(format!("{endpoint}:uft")),
+        };
         self.hops.entry(key.clone()).or_insert_with(|| Hop {
             endpoint,
             options: Options {
@@ -131,5 +140,72 @@ impl Ways {
             is: vec![place.to_string()],
         });
         key
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use uft_spool::{Job, Progress, SpoolId, State};
+
+    use super::*;
+    use crate::config::Config;
+    use crate::peers::Peers;
+    use crate::route::{Plan, Rule, Table};
+
+    fn settings() -> Settings {
+        let text = "[[peer]]\nname = \"mainframe\"\nuft = \"192.0.2.1:609\"\n";
+        let config = Config::parse(text, "alpha.example").unwrap();
+        let table = Table::new(Plan {
+            node: "ALPHA".into(),
+            peers: vec!["mainframe".into()],
+            rules: vec![Rule {
+                to: "MAIN".into(),
+                via: vec!["mainframe".into()],
+            }],
+            max_hops: 16,
+            ..Plan::default()
+        });
+        Settings {
+            node: "ALPHA".into(),
+            hostname: "alpha.example".into(),
+            table: Arc::new(table),
+            gateways: Arc::new(Peers::new(&config)),
+            peers: config.peers,
+            own: None,
+            queue: config.queue,
+        }
+    }
+
+    #[test]
+    fn a_host_that_is_called_as_a_peer_is_another_hop() {
+        let mut schedule = Schedule::new(vec![Duration::from_secs(1)], 1, 0);
+        let mut ways = Ways::new(Arc::new(settings()));
+        let mut hop = |place: &str| {
+            let summary = JobSummary {
+                id: SpoolId::new(1).unwrap(),
+                state: State::Ready,
+                job: Job {
+                    to: "bob".into(),
+                    place: place.into(),
+                    owner: Some("alice".parse().unwrap()),
+                    ..Job::default()
+                },
+                size: 0,
+                from: String::new(),
+                name: None,
+                progress: Progress::default(),
+            };
+            match ways.of(&summary, &mut schedule) {
+                Way::Hops(hops) => ways.hop(&hops[0]).unwrap().endpoint.to_string(),
+                _ => panic!("{place} has no hops"),
+            }
+        };
+        assert_eq!(hop("mainframe"), "mainframe");
+        assert_eq!(hop("MAIN"), "192.0.2.1:609");
+        assert_eq!(hop("mainframe"), "mainframe");
+        assert_eq!(hop("other.example:609"), "other.example:609");
+        assert!(ways.hops.keys().filter(|key| is_direct(key)).count() == 2);
     }
 }

@@ -217,6 +217,18 @@ impl Table {
         self.max_hops
     }
 
+    /// Whether somebody at this place, as another gateway names it, would be a user of this host: it is ours, or a rule
+    /// for this very name makes it so.
+    pub fn is_this_host(&self, place: &Place) -> bool {
+        let named = |pattern: &Pattern| match (pattern, place) {
+            (Pattern::Name(own), Place::Node(node)) => own.eq_ignore_ascii_case(node.as_str()),
+            (Pattern::Name(own), Place::Host { name, .. }) => own == name,
+            (Pattern::Suffix(_) | Pattern::Any, _) => false,
+        };
+        let rule = self.rules.iter().find(|(pattern, _)| named(pattern));
+        self.is_ours(place, &Party::default()) || rule.is_some_and(|(_, via)| matches!(via, Via::Local))
+    }
+
     /// Where a file for `address` goes that `party` wants sent.
     pub fn decide(&self, address: &Address, party: &Party) -> Route {
         let Some(place) = address.place.as_ref().filter(|place| !self.is_ours(place, party)) else {
@@ -244,14 +256,29 @@ impl Table {
         }
     }
 
-    /// `user` is ours, unless the name says that this host is only a station on the way (`user%node`).
-    fn here(&self, user: &str, party: &Party) -> Route {
-        let onward = user.rsplit_once('%').filter(|_| self.percent);
-        match onward.and_then(|(user, node)| format!("{user}@{node}").parse::<Address>().ok()) {
+    /// The address that is meant by one for which this host is only a station on the way (`user%node`); every other is
+    /// itself. What [`Table::decide`] says of an address is said of this one.
+    pub fn meant(&self, address: Address, party: &Party) -> Address {
+        let place = address.place.as_ref();
+        let here = place.is_none_or(|place| self.is_ours(place, party));
+        match self.onward(&address.user).filter(|_| here) {
             // Each turn takes one `%` away.
+            Some(next) => self.meant(next, party),
+            None => address,
+        }
+    }
+
+    /// `user` is ours, unless the name says that this host is only a station on the way.
+    fn here(&self, user: &str, party: &Party) -> Route {
+        match self.onward(user) {
             Some(address) => self.decide(&address, party),
             None => Route::Inbox(user.to_owned()),
         }
+    }
+
+    fn onward(&self, user: &str) -> Option<Address> {
+        let (user, node) = user.rsplit_once('%').filter(|_| self.percent)?;
+        format!("{user}@{node}").parse().ok()
     }
 
     /// Whether a place is this host. With a port it is only for those who cannot mean another daemon on this host.

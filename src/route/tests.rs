@@ -360,6 +360,8 @@ fn percent_makes_a_station_of_us_only_when_it_is_on() {
     });
     for text in ["bob%beta", "bob%beta@alpha", "bob%beta%alpha@alpha.example"] {
         assert_eq!(on.decide(&address(text), &LOCAL), peers(&["beta"]), "{text}");
+        assert_eq!(on.meant(address(text), &LOCAL), address("bob@beta"), "{text}");
+        assert_eq!(off.meant(address(text), &LOCAL), address(text), "{text}");
         let route = on.decide(&address(text), &STRANGER);
         assert!(
             matches!(route, Route::Refuse(Why::NotAllowed(_))),
@@ -373,6 +375,7 @@ fn percent_makes_a_station_of_us_only_when_it_is_on() {
     assert_eq!(on.decide(&address("bob%alpha"), &STRANGER), inbox("bob"));
     for odd in ["%beta", "bob%", "%", "a%b/c"] {
         assert_eq!(on.decide(&address(odd), &LOCAL), inbox(odd));
+        assert_eq!(on.meant(address(odd), &LOCAL), address(odd));
     }
 }
 

@@ -397,11 +397,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
 
     /// A key in `FILE` is proof for that file when the gateway at the peer's address confirms it.
     async fn call_back(&mut self, auth: &Auth) {
-        if self
-            .proven
-            .as_ref()
-            .is_some_and(|peer| peer.proof != Proof::Agent)
-        {
+        let by_itself = |peer: &ProvenPeer| peer.proof != Proof::Agent;
+        if self.proven.as_ref().is_some_and(by_itself) {
             return;
         }
         self.proven = match (auth, &self.peer) {
@@ -413,7 +410,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     }
 
     fn prove(&mut self, claim: &PeerClaim) -> Result<Answer, Refusal> {
-        match self.gateway.live().peers.check(claim, &self.link.exporter) {
+        match self.gateway.live().peers.check(claim, &self.link) {
             Some((peer, _)) if self.proven.as_ref().is_some_and(|shown| shown.name != peer.name) => {
                 warn!(name = ?claim.name, "refused: the certificate is that of another gateway");
                 Err(Refusal::NotAPeer)
@@ -619,9 +616,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         let origin = self.claimed(from.unwrap_or_default(), vouched(said));
         let budget = match (&self.peer, &self.proven) {
             (Peer::Local(user), _) => user.to_string(),
-            // All the users behind it are not to share one allowance.
-            (Peer::Remote(_), Some(gateway)) => format!("{} {}", gateway.name, origin.sender()),
-            (Peer::Remote(address), None) => super::notice::message_budget(address.ip()),
+            // All the users behind it are not to share one allowance. With an AGENT key the sender gives itself a name.
+            (Peer::Remote(_), Some(gateway)) if gateway.proof != Proof::Agent => {
+                format!("{} {}", gateway.name, origin.sender())
+            }
+            (Peer::Remote(address), _) => super::notice::message_budget(address.ip()),
         };
         Speaker {
             party: self.sender().party,
@@ -639,7 +638,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
     fn claimed(&self, user: String, vouched: Option<&str>) -> Origin {
         match (&self.peer, &self.proven) {
             (Peer::Remote(address), Some(gateway)) => {
-                gateway.origin(user, vouched, address.ip().to_canonical().to_string())
+                let host = address.ip().to_canonical().to_string();
+                gateway.origin(user, vouched, host, &self.gateway.live().table)
             }
             (Peer::Remote(address), None) => Origin {
                 user,

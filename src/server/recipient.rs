@@ -46,6 +46,7 @@ pub(crate) async fn find(
     };
     let address: Address = name.parse().map_err(|_| unknown())?;
     let live = gateway.live();
+    let address = live.table.meant(address, &sender.party);
     match live.table.decide(&address, &sender.party) {
         Route::Inbox(user) => {
             let user: UserName = user.parse().map_err(|_| unknown())?;

@@ -28,6 +28,8 @@ pub struct Feed {
     /// Lines of the head so far, and their bytes: `lines <= LINES_MAX`, `head <= HEAD_MAX`.
     lines: u64,
     head: u64,
+    /// The recipient was said.
+    addressed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +64,9 @@ pub enum Fault {
     /// A command that says nothing of a file, or none at all.
     #[error("a job has only FILE, USER, TYPE, NAME, META, attributes, AUXDATA and DATA")]
     Verb,
+    /// A session refuses a second recipient, and delivers to the first.
+    #[error("a job has one USER, and FILE before it")]
+    SecondUser,
     /// `DATA n`: the file is the rest of the job, whatever n says.
     #[error("DATA has a number; in a job the file goes to the end")]
     CountedData,
@@ -85,6 +90,7 @@ impl Feed {
             left: total,
             lines: 0,
             head: 0,
+            addressed: false,
         }
     }
 
@@ -166,12 +172,14 @@ impl Feed {
     }
 
     /// Passes on what one line says; the state after it.
-    fn command(&self, line: &[u8], out: &mut BytesMut) -> Result<State, Fault> {
+    fn command(&mut self, line: &[u8], out: &mut BytesMut) -> Result<State, Fault> {
         let Some(command) = Command::parse(line) else {
             return Ok(State::Head);
         };
         match command.request {
+            Request::File(_) | Request::User(_) if self.addressed => Err(Fault::SecondUser),
             Request::File(_) | Request::User(_) | Request::Type(_) | Request::Attribute { .. } => {
+                self.addressed = matches!(command.request, Request::User(_)) || self.addressed;
                 out.extend_from_slice(line);
                 out.extend_from_slice(b"\r\n");
                 Ok(State::Head)

@@ -250,11 +250,19 @@ fn more_bytes_than_were_announced_are_an_error() {
 }
 
 #[test]
+fn a_second_recipient_is_an_error_and_not_delivered_to_the_first() {
+    for second in ["USER bob", "u", "FILE 9999999999999999"] {
+        let job = format!("FILE 1 a\nUSER alice\n{second}\nDATA\nx");
+        assert_eq!(fault(job.as_bytes()), (3, Fault::SecondUser), "{second}");
+    }
+}
+
+#[test]
 fn a_refused_job_is_not_stored_and_its_file_is_no_commands() {
     for head in [
         "FILE 1 a\nUSER nobody\n",
         "USER alice\n",
-        "FILE 1\nUSER alice\nUSER bob\nMETA DIGEST x\n",
+        "FILE 1\nUSER alice\nMETA DIGEST x\n",
         "",
     ] {
         let job = format!("{head}DATA\nFILE 1 a\r\nUSER alice\r\nDATA 0\r\nEOF\r\n");

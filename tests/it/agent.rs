@@ -97,6 +97,20 @@ fn a_key_that_the_gateway_confirms_is_a_proof_and_a_batch_costs_one_question() {
 }
 
 #[test]
+fn whoever_has_a_key_does_not_get_a_new_allowance_of_messages_with_every_name() {
+    let beta = agent(genuine);
+    let daemon = knowing(beta.address);
+    let mut wire = Wire::from(BETA, daemon.address()).assert_herald();
+    let mut told = |n: u32| {
+        wire.ask(&format!("FILE 1 user{n} AGENT {KEY}")).has(200);
+        wire.ask("MSG alice hello").code
+    };
+    // 60 of them are nobody's: alice is not there.
+    assert!((0..60).all(|n| told(n) == 545));
+    assert_eq!(told(60), 521);
+}
+
+#[test]
 fn only_the_file_with_the_key_is_proven() {
     let beta = agent(genuine);
     let daemon = knowing(beta.address);

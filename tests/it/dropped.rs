@@ -159,6 +159,11 @@ fn what_is_no_job_is_put_away_with_the_line_that_is_wrong() {
             job("alice", "x").replace("DATA\n", "DATA 1\n"),
             "line 6",
         ),
+        (
+            "two",
+            job("alice", "x").replace("USER alice\n", "USER alice\nUSER bob\n"),
+            "line 4",
+        ),
         ("early", "DATA\nx".into(), "403"),
         ("nobody", job("no-such-user", "x"), "532"),
         ("nowhere", job("alice@NOWHERE", "x"), "533"),

@@ -80,6 +80,33 @@ fn a_file_goes_over_two_hops_and_says_where_it_comes_from() {
 }
 
 #[test]
+fn a_large_second_fork_goes_on_in_little_memory() {
+    const FORK: usize = 64 << 20;
+    let network = Network::row(&["ALPHA", "BETA"], "");
+    let before = network.at(0).memory("VmHWM");
+    let mut local = network.at(0).session();
+    for line in ["FILE 0 me -", "USER bob@BETA", "TYPE I"] {
+        assert!(local.ask(line).starts_with('2'), "{line}");
+    }
+    local.send(format!("AUXDATA {FORK}\r\n").as_bytes());
+    local.reply("313");
+    let piece = random_bytes(3, 1 << 20);
+    for _ in 0..FORK >> 20 {
+        local.send(&piece);
+    }
+    local.reply("213");
+    assert!(local.ask("EOF").contains("job="));
+    let item = items(network.at(1), "bob", 1).remove(0);
+    let aux = item.envelope.aux.unwrap();
+    assert_eq!(
+        (aux.bytes, aux.blake3),
+        (FORK as u64, blake3::hash(&piece.repeat(FORK >> 20)))
+    );
+    let more = network.at(0).memory("VmHWM").saturating_sub(before);
+    assert!(more < 32 << 10, "{more} KiB more");
+}
+
+#[test]
 fn text_is_converted_where_it_is_received_and_nowhere_on_the_way() {
     let network = Network::row(&["ALPHA", "BETA", "GAMMA"], "");
     let from = network.at(0);
@@ -618,6 +645,35 @@ fn a_peer_that_accepts_and_never_answers_keeps_nobody_else_waiting() {
         5,
         "{waiting:?}"
     );
+}
+
+#[test]
+fn a_station_on_the_way_sends_on_what_is_for_a_user_behind_it() {
+    let network = Network::row(&["ALPHA", "BETA", "GAMMA"], "[queue]\npercent = true");
+    for (n, to) in ["bob%GAMMA@BETA", "bob%GAMMA", "bob%GAMMA%BETA@ALPHA"]
+        .iter()
+        .enumerate()
+    {
+        submit(network.at(0), to, "f", to.as_bytes());
+        items(network.at(2), "bob", n + 1);
+    }
+    empty(network.at(0));
+    empty(network.at(1));
+}
+
+#[test]
+fn hosts_that_never_answer_keep_no_peer_waiting() {
+    let silent = TcpListener::bind("0.0.0.0:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let mut network = Network::row(&["ALPHA", "BETA"], "");
+    let mut local = network.at(0).session();
+    for n in 2..90 {
+        let to = format!("bob@127.0.0.{n}:{port}");
+        assert!(local.deliver(&to, "f", &[], b"x").contains("job="));
+    }
+    submit(network.at(0), "bob@BETA", "quick", b"x");
+    items(network.at(1), "bob", 1);
+    network.at_mut(0).kill();
 }
 
 #[test]

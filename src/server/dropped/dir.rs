@@ -4,6 +4,7 @@
 //! followed, what is no plain file is never opened, and what is taken away is what was read. What this file does *not*
 //! do: decide what becomes of a job.
 
+use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, Write};
@@ -22,7 +23,7 @@ use crate::display::shown;
 const REJECTED: &CStr = c"rejected";
 /// Seconds in which what is not complete may still become so.
 const YOUNG: i64 = 60;
-/// Names looked at in one go; the rest is for the next.
+/// Names looked at in one go, besides those that wait; the rest is for the next.
 const NAMES_MAX: usize = 10_000;
 /// Names that are tried for a rejected job.
 const TRIES: u32 = 1_000;
@@ -133,17 +134,22 @@ impl DropDir {
         Ok(DropDir { dir, rejected })
     }
 
-    /// The names of what may be complete, in order.
-    pub(super) fn names(&self) -> io::Result<Vec<CString>> {
-        let mut names = Vec::new();
+    /// The names of what may be complete, in order. Those that `wait` are all among them and keep no other name out: many
+    /// jobs that cannot be taken must not stand before those that can.
+    pub(super) fn names(&self, wait: &HashSet<CString>) -> io::Result<Vec<CString>> {
+        let (mut names, mut new) = (Vec::new(), 0);
         for entry in Dir::read_from(&self.dir)? {
             let name = entry?.file_name().to_owned();
-            if is_complete(name.to_bytes()) && name.as_c_str() != REJECTED {
-                names.push(name);
+            if !is_complete(name.to_bytes()) || name.as_c_str() == REJECTED {
+                continue;
             }
-            if names.len() >= NAMES_MAX {
-                break;
+            if !wait.contains(&name) {
+                new += 1;
+                if new > NAMES_MAX {
+                    continue;
+                }
             }
+            names.push(name);
         }
         names.sort();
         Ok(names)
@@ -238,4 +244,24 @@ fn rejected(dir: &OwnedFd) -> io::Result<OwnedFd> {
     }
     fchmod(&rejected, Mode::from_raw_mode(0o711))?;
     Ok(rejected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_that_wait_keep_no_other_job_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let drop = DropDir::open(dir.path(), Path::new("/nowhere")).unwrap();
+        for n in 0..NAMES_MAX + 3 {
+            File::create(dir.path().join(format!("job{n}"))).unwrap();
+        }
+        let first = drop.names(&HashSet::new()).unwrap();
+        assert_eq!(first.len(), NAMES_MAX);
+        let wait: HashSet<CString> = first.into_iter().collect();
+        let then = drop.names(&wait).unwrap();
+        assert_eq!(then.len(), NAMES_MAX + 3);
+        assert!(then.iter().filter(|name| wait.contains(*name)).count() == NAMES_MAX);
+    }
 }

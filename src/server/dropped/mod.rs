@@ -37,6 +37,8 @@ use crate::sift::HEAD_MAX;
 
 /// Jobs side by side.
 const AT_ONCE: usize = 4;
+/// Jobs that may wait for another attempt; one more is rejected.
+const WAITING_MAX: usize = 100_000;
 
 /// A job that was not taken.
 #[derive(Clone, Copy, Debug)]
@@ -92,8 +94,8 @@ fn complain(before: &mut Option<String>, path: &Path, why: &str) {
 
 /// Goes once through what is there.
 async fn look(gateway: &Arc<Gateway>, dir: Arc<DropDir>, waiting: &mut HashMap<CString, Waiting>) {
-    let listing = Arc::clone(&dir);
-    let names = match blocking(move || listing.names()).await {
+    let (listing, wait) = (Arc::clone(&dir), waiting.keys().cloned().collect());
+    let names = match blocking(move || listing.names(&wait)).await {
         Ok(names) => names,
         Err(err) => return error!(%err, "queue.drop cannot be listed"),
     };
@@ -173,6 +175,9 @@ async fn settle(
     let since = before.map_or(now, |before| before.since);
     let verdict = match verdict {
         Verdict::Later(why) if since.elapsed() >= queue.expire.0 => Verdict::Rejected(why),
+        Verdict::Later(why) if waiting.len() >= WAITING_MAX => {
+            Verdict::Rejected(format!("{why}; and too many jobs wait already"))
+        }
         verdict => verdict,
     };
     let failed = match (verdict, identity) {

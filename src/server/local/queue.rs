@@ -283,6 +283,7 @@ async fn destination(gateway: &Arc<Gateway>, to: &str, party: &Party) -> Result<
         .parse()
         .map_err(|err: crate::route::BadAddress| No(Why::Malformed, err.to_string()))?;
     let live = gateway.live();
+    let address = live.table.meant(address, party);
     match (live.table.decide(&address, party), address.place) {
         (Route::Inbox(user), _) => {
             resolve(gateway, &user).await?;
