@@ -389,13 +389,17 @@ async fn clear_failed(gateway: &Arc<Gateway>, before: i64) {
     let waited = gateway.live().config.queue.expire.0.as_secs();
     let spool = Arc::clone(&gateway.spool);
     let clear = move || -> Result<(), uft_spool::Error> {
-        let jobs = spool.jobs()?.into_iter();
         let old = |job: &JobSummary| job.job.queued < before.saturating_sub_unsigned(waited);
-        for job in jobs.filter(|job| job.state == State::Failed && old(job)) {
-            spool.finish(job.id)?;
-            info!(job = %job.id, "failed job removed: nobody freed or purged it");
+        let mut after = None;
+        loop {
+            let jobs = spool.jobs_after(after)?;
+            let Some(last) = jobs.last() else { return Ok(()) };
+            after = Some(last.id);
+            for job in jobs.iter().filter(|job| job.state == State::Failed && old(job)) {
+                spool.finish(job.id)?;
+                info!(job = %job.id, "failed job removed: nobody freed or purged it");
+            }
         }
-        Ok(())
     };
     match tokio::task::spawn_blocking(clear).await {
         Ok(Ok(())) => {}

@@ -118,6 +118,21 @@ impl Spool {
         Ok(rows.into_iter().map(JobRow::summary).collect())
     }
 
+    /// Some of the jobs, by number: those above `after`, none when there are no more. So a long queue can be gone through in
+    /// little memory.
+    ///
+    /// # Errors
+    /// As [`Spool::jobs`].
+    pub fn jobs_after(&self, after: Option<SpoolId>) -> Result<Vec<JobSummary>, Error> {
+        let after = after.map_or(0, SpoolId::get);
+        if let Some(page) = self.shared.index.jobs_after(after) {
+            return Ok(page);
+        }
+        let mut jobs = self.jobs()?;
+        jobs.retain(|job| job.id.get() > after);
+        Ok(jobs)
+    }
+
     /// Where each job is by the names in the directories, which is all that is looked at: [`State::Deferred`] is not
     /// told from [`State::Ready`]. For whoever wants to know whether something was moved by hand.
     ///

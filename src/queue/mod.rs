@@ -156,7 +156,7 @@ enum Done {
     Seen(SpoolId, Option<Box<JobSummary>>),
     /// The names of all jobs that there are, and whether each is to be sent.
     All(Vec<(SpoolId, State)>),
-    /// All jobs that there are.
+    /// Some of the jobs that there are; others follow, unless these are none.
     Jobs(Vec<JobSummary>),
     /// A delivery was tried.
     Tried(Box<Tried>),
@@ -195,6 +195,8 @@ struct Queue {
     schedule: Schedule,
     known: HashMap<SpoolId, Known>,
     expiries: BTreeSet<(i64, SpoolId)>,
+    /// Jobs that were not where they were thought to be, at the last look at everything.
+    suspects: BTreeSet<SpoolId>,
     ways: Ways,
     idle: HashMap<HopKey, Vec<(Instant, Connection)>>,
     work: JoinSet<Done>,
@@ -215,6 +217,7 @@ impl Queue {
             hooks: Arc::new(hooks),
             known: HashMap::new(),
             expiries: BTreeSet::new(),
+            suspects: BTreeSet::new(),
             ways,
             idle: HashMap::new(),
             work: JoinSet::new(),
@@ -261,17 +264,21 @@ impl Queue {
     /// Compares the names in the directories with what is known. The first time, nothing is: then all are read.
     fn look_at_everything(&mut self) {
         self.close_idle();
+        if self.known.is_empty() {
+            return self.read_from(None);
+        }
         let spool = Arc::clone(&self.spool);
-        let first = self.known.is_empty();
+        self.work
+            .spawn_blocking(move || spool.job_states().map_or_else(|err| unlisted(&err), Done::All));
+    }
+
+    /// Reads the jobs above a number, and then the next ones: a long queue is not in memory twice.
+    fn read_from(&mut self, after: Option<SpoolId>) {
+        let spool = Arc::clone(&self.spool);
         self.work.spawn_blocking(move || {
-            let found = match first {
-                true => spool.jobs().map(Done::Jobs),
-                false => spool.job_states().map(Done::All),
-            };
-            found.unwrap_or_else(|err| {
-                error!(err = chain(&err), "the queue cannot be listed");
-                Done::Settled
-            })
+            spool
+                .jobs_after(after)
+                .map_or_else(|err| unlisted(&err), Done::Jobs)
         });
     }
 
@@ -282,9 +289,11 @@ impl Queue {
             None => *state != State::Failed,
             Some(known) => (*state == State::Held) != known.held || *state == State::Failed,
         });
-        let all: Vec<SpoolId> = gone.chain(differs.map(|(id, _)| *id)).collect();
-        if !all.is_empty() {
-            // Somebody moved job files, or an event was lost: the list that people see is to say so too.
+        let all: BTreeSet<SpoolId> = gone.chain(differs.map(|(id, _)| *id)).collect();
+        let again = !self.suspects.is_disjoint(&all);
+        self.suspects.clone_from(&all);
+        if again {
+            // Not something under way: somebody moved job files, and the list that people see is to say so too.
             let spool = Arc::clone(&self.spool);
             self.work.spawn_blocking(move || {
                 if let Err(err) = spool.relearn_jobs() {
@@ -383,14 +392,7 @@ impl Queue {
         self.ways = Ways::new(Arc::clone(&self.settings));
         self.idle.clear();
         self.era += 1;
-        let spool = Arc::clone(&self.spool);
-        self.work.spawn_blocking(move || match spool.jobs() {
-            Ok(jobs) => Done::Jobs(jobs),
-            Err(err) => {
-                error!(err = chain(&err), "the queue cannot be listed");
-                Done::Settled
-            }
-        });
+        self.read_from(None);
     }
 
     // ---- what is done with it
@@ -452,6 +454,9 @@ impl Queue {
             Ok(Done::Jobs(jobs)) => {
                 for summary in &jobs {
                     self.seen(summary.id, Some(summary));
+                }
+                if let Some(last) = jobs.last() {
+                    self.read_from(Some(last.id));
                 }
             }
             Ok(Done::Tried(tried)) => self.tried(*tried),
@@ -605,6 +610,11 @@ fn summary(item: QueuedItem) -> JobSummary {
         name: envelope.facts.name,
         progress,
     }
+}
+
+fn unlisted(err: &Error) -> Done {
+    error!(err = chain(err), "the queue cannot be listed");
+    Done::Settled
 }
 
 /// Milliseconds since 1970.

@@ -39,6 +39,8 @@ pub const STEP: i64 = 60_000;
 pub const RATE: u64 = (4 << 20) / 1000;
 /// Most milliseconds that a size is worth.
 pub const SIZE_MOST: i64 = 6 * 3_600_000;
+/// Pauses that end at one call, at most: when more are over, the others end at the next calls, so that none takes long.
+const RING_MOST: usize = 4096;
 /// The priority of a job that names none; lower goes first.
 pub const PRIORITY: u8 = 50;
 
@@ -382,7 +384,10 @@ impl Schedule {
 
     /// What has become due until `clock`: jobs and probes.
     fn ring(&mut self, clock: i64) {
-        while let Some(&(due, id)) = self.deferred.first().filter(|(due, _)| *due <= clock) {
+        for _ in 0..RING_MOST {
+            let Some(&(due, id)) = self.deferred.first().filter(|(due, _)| *due <= clock) else {
+                break;
+            };
             self.deferred.remove(&(due, id));
             self.place(id, State::Ready);
         }

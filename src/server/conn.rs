@@ -11,6 +11,7 @@
 //! | `min_rate` | the mean rate inside a burst, once it has lasted a `burst_timeout` |
 //! | `session_timeout` | the next stored file; payload puts it off by the time that it takes at `min_rate` |
 
+mod sender;
 mod transfer;
 
 use std::io;
@@ -24,18 +25,15 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{Instrument, debug, info, warn};
-use uft_spool::{Attribute, Committed, Origin, Proof, SpoolId, Stranger, UserName};
+use uft_spool::{Committed, SpoolId, UserName};
 
 use super::intake::{Intake, IntakeError};
-use super::onward::{self, Speaker};
-use super::recipient::{self, Sender};
-use super::{Gateway, blocking, callback, receipts, verdict};
+use super::onward;
+use super::recipient;
+use super::{Gateway, blocking, receipts, verdict};
 use crate::config::{Strangers, Uft};
 use crate::peers::ProvenPeer;
-use crate::proto::{
-    Answer, Ask, Auth, Closing, Draft, Fork, Opening, PeerClaim, Phase, Refusal, Reply, Session, Step,
-};
-use crate::route::Party;
+use crate::proto::{Answer, Ask, Closing, Draft, Fork, Opening, Phase, Refusal, Reply, Session, Step};
 use crate::tls::Link;
 
 /// Bytes read and written at a time inside a burst.
@@ -395,38 +393,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         Ok(())
     }
 
-    /// A key in `FILE` is proof for that file when the gateway at the peer's address confirms it.
-    async fn call_back(&mut self, auth: &Auth) {
-        let by_itself = |peer: &ProvenPeer| peer.proof != Proof::Agent;
-        if self.proven.as_ref().is_some_and(by_itself) {
-            return;
-        }
-        self.proven = match (auth, &self.peer) {
-            (Auth::Agent(Some(key)), Peer::Remote(address)) => {
-                callback::confirmed(&self.gateway, address.ip(), key).await
-            }
-            _ => None,
-        };
-    }
-
-    fn prove(&mut self, claim: &PeerClaim) -> Result<Answer, Refusal> {
-        match self.gateway.live().peers.check(claim, &self.link) {
-            Some((peer, _)) if self.proven.as_ref().is_some_and(|shown| shown.name != peer.name) => {
-                warn!(name = ?claim.name, "refused: the certificate is that of another gateway");
-                Err(Refusal::NotAPeer)
-            }
-            Some((peer, tag)) => {
-                info!(gateway = peer.name, "has proven itself by the shared secret");
-                self.proven = Some(peer);
-                Ok(Answer::Proof(tag))
-            }
-            None => {
-                warn!(name = ?claim.name, "refused: the proof is not that of a gateway of this name");
-                Err(Refusal::NotAPeer)
-            }
-        }
-    }
-
     async fn open(&mut self, opening: &Opening) -> Result<Answer, Refusal> {
         self.call_back(&opening.auth).await;
         let live = self.gateway.live();
@@ -451,26 +417,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             .map_err(|err| verdict::refusal(&err.into()))?;
         self.file = File::Ready(Box::new(intake));
         Ok(Answer::Recipient(shown))
-    }
-
-    /// On whose behalf recipients are looked for.
-    fn sender(&self) -> Sender {
-        let owner = match &self.peer {
-            Peer::Local(user) => Some(user.clone()),
-            Peer::Remote(_) => None,
-        };
-        // A key that goes over the line in clear text is no reason to send files on for whoever heard it.
-        let gateway = self
-            .proven
-            .as_ref()
-            .filter(|gateway| gateway.proof != Proof::Agent);
-        Sender {
-            party: Party {
-                local: owner.is_some(),
-                link: gateway.map(|gateway| gateway.name.clone()),
-            },
-            owner,
-        }
     }
 
     /// Takes bytes of a burst. A failure is told to the session as soon as it is known, which then drains the rest.
@@ -611,62 +557,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
         tokio::task::spawn_blocking(move || drop(spool.tell_story(id, now, &came)));
     }
 
-    /// Who speaks, for what is not a file.
-    fn speaker(&self, from: Option<String>, said: &[Attribute]) -> Speaker {
-        let origin = self.claimed(from.unwrap_or_default(), vouched(said));
-        let budget = match (&self.peer, &self.proven) {
-            (Peer::Local(user), _) => user.to_string(),
-            // All the users behind it are not to share one allowance. With an AGENT key the sender gives itself a name.
-            (Peer::Remote(_), Some(gateway)) if gateway.proof != Proof::Agent => {
-                format!("{} {}", gateway.name, origin.sender())
-            }
-            (Peer::Remote(address), _) => super::notice::message_budget(address.ip()),
-        };
-        Speaker {
-            party: self.sender().party,
-            origin,
-            budget,
-        }
-    }
-
-    fn origin(&self, draft: &Draft) -> Origin {
-        self.claimed(draft.from.clone().unwrap_or_default(), vouched(&draft.attributes))
-    }
-
-    /// The sender, with what was proven; a local user's own name replaces whatever is claimed. `vouched` is what a gateway
-    /// says of the sender; of anybody else it proves nothing.
-    fn claimed(&self, user: String, vouched: Option<&str>) -> Origin {
-        match (&self.peer, &self.proven) {
-            (Peer::Remote(address), Some(gateway)) => {
-                let host = address.ip().to_canonical().to_string();
-                gateway.origin(user, vouched, host, &self.gateway.live().table)
-            }
-            (Peer::Remote(address), None) => Origin {
-                user,
-                node: None,
-                host: address.ip().to_canonical().to_string(),
-                proof: Proof::Address,
-            },
-            (Peer::Local(user), _) => {
-                let live = self.gateway.live();
-                Origin {
-                    user: user.to_string(),
-                    node: Some(live.config.node.clone()),
-                    host: live.config.hostname.clone(),
-                    proof: Proof::Local,
-                }
-            }
-        }
-    }
-
-    /// Whose quota counts; nobody's for a local user or a gateway that has proven itself.
-    fn stranger(&self) -> Option<Stranger> {
-        match (&self.peer, &self.proven) {
-            (Peer::Remote(address), None) => Some(Stranger::of(address.ip())),
-            (Peer::Remote(_), Some(_)) | (Peer::Local(_), _) => None,
-        }
-    }
-
     async fn close(&mut self, closing: Closing) -> Result<(), Ended> {
         self.stream.shutdown().await?;
         if matches!(closing, Closing::Linger) {
@@ -690,10 +580,4 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conn<S> {
             .await;
         }
     }
-}
-
-/// What a gateway says of who sent something: the last `ORIGIN` counts.
-fn vouched(said: &[Attribute]) -> Option<&str> {
-    let origin = said.iter().rfind(|attribute| attribute.key == "ORIGIN")?;
-    Some(&origin.value)
 }

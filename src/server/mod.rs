@@ -2,7 +2,7 @@
 //!
 //! | file | for |
 //! |---|---|
-//! | `conn` | one UFT session: socket, protocol and spool |
+//! | `conn` | one UFT session: socket, protocol and spool; `conn/sender`: who is at its other end; `conn/transfer`: what broke off before |
 //! | `intake` | one file on its way in: staging and conversion |
 //! | `recipient` | for whom a file is: inboxes here, or the queue |
 //! | `home` | a job of the queue that ends here after all |

@@ -41,6 +41,7 @@ mod recovery;
 mod relay;
 mod resume;
 mod sending;
+mod strange_peers;
 mod submit;
 mod tls;
 mod transcripts;

@@ -181,6 +181,17 @@ impl Index {
         }
     }
 
+    /// Some jobs with numbers above `after`, by number: none when there are no more; `None` when the index cannot tell.
+    pub(crate) fn jobs_after(&self, after: u64) -> Option<Vec<JobSummary>> {
+        if self.jobs_are_stale() {
+            return None;
+        }
+        let page = self
+            .page(signed(after))
+            .inspect_err(|_| lock(&self.pending).jobs_stale = true);
+        Some(page.ok()?.into_iter().map(JobRow::summary).collect())
+    }
+
     fn page(&self, after: i64) -> rusqlite::Result<Vec<JobRow>> {
         let db = lock(&self.db);
         let sql = format!("SELECT {COLUMNS} FROM job WHERE id > ?1 ORDER BY id LIMIT ?2");

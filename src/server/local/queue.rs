@@ -58,37 +58,38 @@ pub(super) async fn list(
     user: Option<UserName>,
     all: bool,
 ) -> io::Result<()> {
-    let spool = Arc::clone(&gateway.spool);
-    let found = match asker.jobs_of(user, all) {
-        Err(no) => Err(no),
-        Ok(owner) => {
-            // Somebody who asks again and again waits in line, and the memory is that of a few lists.
-            let _place = gateway.listings.acquire().await;
-            work(move || {
-                let mut jobs = spool.jobs()?;
-                jobs.retain(|summary| owner.is_none() || summary.job.owner == owner);
-                jobs.shrink_to_fit();
-                Ok(jobs)
-            })
-            .await
-        }
-    };
-    let jobs = match found {
-        Ok(jobs) => jobs,
+    let owner = match asker.jobs_of(user, all) {
+        Ok(owner) => owner,
         Err(no) => return say(stream, &refused(no)).await,
     };
     let live = gateway.live();
-    let mut lines = Vec::with_capacity(GATHERED + 1024);
-    for summary in jobs {
-        let job = info(&live.table, summary);
-        push_line(&mut lines, &Answer::Job(Box::new(job)));
-        if lines.len() >= GATHERED {
-            stream.write_all(&lines).await?;
-            lines.clear();
+    let mut after = None;
+    loop {
+        let spool = Arc::clone(&gateway.spool);
+        // Somebody who asks again and again waits in line; who reads slowly keeps nobody waiting.
+        let place = gateway.listings.acquire().await;
+        let page = work(move || spool.jobs_after(after)).await;
+        drop(place);
+        let jobs = match page {
+            Ok(jobs) => jobs,
+            Err(no) => return say(stream, &refused(no)).await,
+        };
+        let Some(last) = jobs.last() else {
+            return say(stream, &Answer::Done { stored: Vec::new() }).await;
+        };
+        after = Some(last.id);
+        let mut lines = Vec::with_capacity(GATHERED + 1024);
+        for summary in jobs {
+            if owner.is_none() || summary.job.owner == owner {
+                push_line(&mut lines, &Answer::Job(Box::new(info(&live.table, summary))));
+            }
+            if lines.len() >= GATHERED {
+                stream.write_all(&lines).await?;
+                lines.clear();
+            }
         }
+        stream.write_all(&lines).await?;
     }
-    push_line(&mut lines, &Answer::Done { stored: Vec::new() });
-    stream.write_all(&lines).await
 }
 
 impl Asker {
