@@ -185,6 +185,14 @@ pub(super) fn check(config: &Config) -> Result<(), Wrong> {
         if config.peers.iter().take(n).any(same) {
             return wrong("peer.name", &peer.name, "another peer has this name");
         }
+        let shown = |other: &Peer| other.certificate() == peer.certificate();
+        if peer.certificate().is_some() && config.peers.iter().take(n).any(shown) {
+            return wrong(
+                "peer.fingerprint",
+                &peer.fingerprint,
+                "another peer shows this certificate",
+            );
+        }
     }
     for route in &config.routes {
         check_route(route, &config.peers)?;
@@ -404,6 +412,16 @@ mod tests {
         );
         assert!(error(&format!("[[peer]]\n{known}\ntls = \"off\"")).contains("nobody shows a certificate"));
         assert!(error(&format!("{PEERS}[[peer]]\nname = \"BETA\"\nuft = \"h\"")).contains("another peer"));
+    }
+
+    #[test]
+    fn a_certificate_is_one_gateways() {
+        let peer = |name: &str| {
+            let digits = "ab".repeat(32);
+            format!("[[peer]]\nname = \"{name}\"\nuft = \"h\"\nfingerprint = \"sha256:{digits}\"\n")
+        };
+        assert!(Config::parse(&peer("b"), "h").is_ok());
+        assert!(error(&(peer("b") + &peer("c"))).contains("another peer shows this certificate"));
     }
 
     #[test]

@@ -212,7 +212,14 @@ pub(super) fn fail(spool: &Spool, settings: &Settings, hooks: &Hooks, id: SpoolI
             now() / 1000,
         ) {
             Ok(stored) => stored.iter().for_each(|(user, id)| (hooks.arrived)(user, *id)),
-            Err(err) => warn!(spoolid = %id, err = chain(&err), "its sender could not be told"),
+            Err(err) => {
+                warn!(spoolid = %id, err = chain(&err), "its sender could not be told");
+                tell(
+                    spool,
+                    id,
+                    &format!("its sender could not be told: {}", chain(&err)),
+                );
+            }
         }
     }
     if let Err(err) = spool.fail(id, why) {

@@ -133,7 +133,10 @@ fn look_up_one(gateway: &Arc<Gateway>, name: &str, host: String) {
 /// waits for no name server.
 fn gateway_at(gateway: &Arc<Gateway>, address: IpAddr) -> Option<(String, SocketAddr)> {
     let live = gateway.live();
-    for peer in &live.config.peers {
+    // A gateway that can prove itself better is not believed for less: its address can be somebody else's.
+    let known_by_address =
+        |peer: &&Peer| peer.secret_file.as_os_str().is_empty() && peer.certificate().is_none();
+    for peer in live.config.peers.iter().filter(known_by_address) {
         let (host, port) = peer.host_and_port();
         let here = match host.parse::<IpAddr>() {
             Ok(literal) => literal.to_canonical() == address,

@@ -198,7 +198,8 @@ impl Programs {
                 let verdict = counter.desk.failed(id, Instant::now(), &pauses);
                 counter.report(id, &why, verdict);
                 if let Some(item) = item {
-                    tell_failure(&gateway, &item, &why, verdict);
+                    // It waits for the disk: not here.
+                    tokio::task::spawn_blocking(move || tell_failure(&gateway, &item, &why, verdict));
                 }
             }
         }
