@@ -111,6 +111,21 @@ fn whoever_has_a_key_does_not_get_a_new_allowance_of_messages_with_every_name() 
 }
 
 #[test]
+fn a_gateway_that_can_prove_itself_better_is_not_believed_for_a_key() {
+    let beta = agent(genuine);
+    let secret = std::env::temp_dir().join(format!("uft-it-agent-{}.secret", std::process::id()));
+    std::fs::write(&secret, "a secret that both have").unwrap();
+    let daemon = Daemon::with(&format!(
+        "[[peer]]\nname = \"beta\"\nuft = \"{}\"\nsecret_file = {:?}\n",
+        beta.address,
+        secret.to_str().unwrap()
+    ));
+    assert_eq!(sent(&daemon, BETA, &format!("AGENT {KEY}")), Proof::Address);
+    assert!(beta.asked.try_recv().is_err(), "nobody was asked");
+    std::fs::remove_file(secret).unwrap();
+}
+
+#[test]
 fn only_the_file_with_the_key_is_proven() {
     let beta = agent(genuine);
     let daemon = knowing(beta.address);
