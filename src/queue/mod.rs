@@ -62,6 +62,8 @@ const AT_ONCE: usize = 64;
 const DIRECT_IN_ALL: usize = AT_ONCE / 2;
 /// Deliveries at once to a host that is no peer.
 const DIRECT_AT_ONCE: usize = 2;
+/// Jobs that are looked at one by one; of more the whole list is read.
+const LOOKS_AT_ONCE: usize = 256;
 /// An idle connection is kept this long for the next job.
 const LINGER: Duration = Duration::from_secs(2);
 /// The pause after something failed on this host.
@@ -125,8 +127,7 @@ pub(crate) async fn run(
     let now = settings.borrow_and_update().clone();
     let mut queue = Queue::new(spool, now, hooks);
     queue.look_at_everything();
-    let mut rescan = tokio::time::interval(queue.settings.queue.rescan.0);
-    rescan.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut rescan = every(queue.settings.queue.rescan.0);
     loop {
         queue.send_off();
         let wake = queue.wake();
@@ -141,7 +142,7 @@ pub(crate) async fn run(
                     break;
                 }
                 queue.settings = settings.borrow_and_update().clone();
-                rescan = tokio::time::interval(queue.settings.queue.rescan.0);
+                rescan = every(queue.settings.queue.rescan.0);
                 queue.route_again();
             }
             _ = stopping.wait_for(|&stop| stop) => break,
@@ -197,6 +198,9 @@ struct Queue {
     expiries: BTreeSet<(i64, SpoolId)>,
     /// Jobs that were not where they were thought to be, at the last look at everything.
     suspects: BTreeSet<SpoolId>,
+    /// Every job is being read, and has to be once more.
+    reading: bool,
+    read_again: bool,
     ways: Ways,
     idle: HashMap<HopKey, Vec<(Instant, Connection)>>,
     work: JoinSet<Done>,
@@ -218,6 +222,8 @@ impl Queue {
             known: HashMap::new(),
             expiries: BTreeSet::new(),
             suspects: BTreeSet::new(),
+            reading: false,
+            read_again: false,
             ways,
             idle: HashMap::new(),
             work: JoinSet::new(),
@@ -264,21 +270,36 @@ impl Queue {
     /// Compares the names in the directories with what is known. The first time, nothing is: then all are read.
     fn look_at_everything(&mut self) {
         self.close_idle();
+        if self.reading {
+            return;
+        }
         if self.known.is_empty() {
-            return self.read_from(None);
+            return self.read_all();
         }
         let spool = Arc::clone(&self.spool);
-        self.work
-            .spawn_blocking(move || spool.job_states().map_or_else(|err| unlisted(&err), Done::All));
+        self.work.spawn_blocking(move || {
+            spool
+                .job_states()
+                .inspect_err(unlisted)
+                .map_or(Done::Settled, Done::All)
+        });
+    }
+
+    /// Reads every job; what is found while that is done is compared with the directories later.
+    fn read_all(&mut self) {
+        self.read_again = self.reading;
+        if !self.reading {
+            self.reading = true;
+            self.read_from(None);
+        }
     }
 
     /// Reads the jobs above a number, and then the next ones: a long queue is not in memory twice.
     fn read_from(&mut self, after: Option<SpoolId>) {
         let spool = Arc::clone(&self.spool);
         self.work.spawn_blocking(move || {
-            spool
-                .jobs_after(after)
-                .map_or_else(|err| unlisted(&err), Done::Jobs)
+            // What cannot be listed is found when the directories are looked at again.
+            Done::Jobs(spool.jobs_after(after).inspect_err(unlisted).unwrap_or_default())
         });
     }
 
@@ -301,6 +322,13 @@ impl Queue {
                 }
                 Done::Settled
             });
+        }
+        if all.len() > LOOKS_AT_ONCE {
+            // Each look is a thread's work; the list is read in one go.
+            let gone = all.iter().filter(|id| !there.contains_key(id));
+            let gone: Vec<SpoolId> = gone.copied().collect();
+            gone.into_iter().for_each(|id| self.forget(id));
+            return self.read_all();
         }
         all.into_iter().for_each(|id| self.look(id));
     }
@@ -392,7 +420,7 @@ impl Queue {
         self.ways = Ways::new(Arc::clone(&self.settings));
         self.idle.clear();
         self.era += 1;
-        self.read_from(None);
+        self.read_all();
     }
 
     // ---- what is done with it
@@ -455,8 +483,14 @@ impl Queue {
                 for summary in &jobs {
                     self.seen(summary.id, Some(summary));
                 }
-                if let Some(last) = jobs.last() {
-                    self.read_from(Some(last.id));
+                match jobs.last() {
+                    Some(last) => self.read_from(Some(last.id)),
+                    None => {
+                        self.reading = false;
+                        if std::mem::take(&mut self.read_again) {
+                            self.read_all();
+                        }
+                    }
                 }
             }
             Ok(Done::Tried(tried)) => self.tried(*tried),
@@ -612,9 +646,15 @@ fn summary(item: QueuedItem) -> JobSummary {
     }
 }
 
-fn unlisted(err: &Error) -> Done {
+/// Ticks after each period, and not at once.
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval_at(Instant::now() + period, period);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
+}
+
+fn unlisted(err: &Error) {
     error!(err = chain(err), "the queue cannot be listed");
-    Done::Settled
 }
 
 /// Milliseconds since 1970.

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::{INDEX, Index, PAGE, number, signed, unsigned};
+use super::{INDEX, Index, number, signed, unsigned};
 use crate::disk::lock;
 use crate::envelope::Envelope;
 use crate::error::Error;
@@ -20,6 +20,8 @@ use crate::job::{Chapter, Job, JobFile, JobSummary, Progress, Shelf};
 use crate::ledger::Usage;
 use crate::seen::{Key, REMEMBERED};
 
+/// Jobs read at a time: whoever goes through a long queue holds so many and no more.
+const PAGE: i64 = 512;
 /// Chapters of one story: beyond that the second one goes, so that the first and the latest are kept.
 const CHAPTERS: i64 = 50;
 /// Characters of a chapter.
